@@ -1,0 +1,48 @@
+/* Block allocator over offsets: [0, bytes) of one flat pool that can grow at its end. It never touches
+ * the memory it hands out, and keeps its metadata outside it, so that a NIC may write there.
+ *
+ * Offsets and sizes are bytes; blocks are multiples of the granule and start on one. A block is at
+ * least min_block_bytes long. Allocation and free take O(1) or O(log n); neighbours coalesce at once. */
+#ifndef IST_STORE_POOL_H
+#define IST_STORE_POOL_H
+
+#include <stdint.h>
+
+#include "base/alloc.h"
+#include "infinistore/status.h"
+
+struct ist_pool;
+
+struct ist_block {
+    uint64_t offset;
+    uint64_t bytes; /* as reserved: the request rounded up */
+    uint32_t id;    /* the pool's own; opaque to others */
+};
+
+struct ist_pool_config {
+    uint64_t min_block_bytes;      /* power of two, at least 512 */
+    uint64_t granule_bytes;        /* power of two, at most min_block_bytes */
+    const struct ist_alloc *alloc; /* borrowed for the pool's life */
+};
+
+/* An empty pool of 0 bytes: grow it. Returns OK, INVALID, NO_MEMORY. pool: owned by the caller. */
+enum ist_status ist_pool_new(const struct ist_pool_config *config, struct ist_pool **pool);
+void ist_pool_free(struct ist_pool *pool);
+
+/* Appends bytes (a multiple of the granule) at the end. Returns OK, INVALID, NO_MEMORY (unchanged). */
+enum ist_status ist_pool_grow(struct ist_pool *pool, uint64_t bytes);
+
+/* bytes >= 1. Returns OK; NO_SPACE: no free run is long enough (now). Never allocates memory. */
+enum ist_status ist_pool_allocate(struct ist_pool *pool, uint64_t bytes, struct ist_block *block);
+void ist_pool_release(struct ist_pool *pool, const struct ist_block *block);
+
+uint64_t ist_pool_bytes(const struct ist_pool *pool);        /* total */
+uint64_t ist_pool_free_bytes(const struct ist_pool *pool);   /* sum of the free runs */
+uint64_t ist_pool_largest_free(const struct ist_pool *pool); /* what a single allocate can get */
+uint64_t ist_pool_rounded(const struct ist_pool *pool, uint64_t bytes); /* size of the block for it */
+uint64_t ist_pool_metadata_bytes(const struct ist_pool *pool);
+
+/* Walks every invariant: runs tile the pool, no two free neighbours, lists and sums agree. O(blocks). */
+void ist_pool_check(const struct ist_pool *pool);
+
+#endif

@@ -1,0 +1,78 @@
+/* Messages <-> views. Decoding neither copies nor allocates: spans point into the body, which must stay
+ * while they are used. Encoding writes into the caller's buffer. All messages are defined in
+ * infinistore.proto. A decode that fails answers PROTOCOL and has written nothing that may be used. */
+#ifndef IST_WIRE_CODEC_H
+#define IST_WIRE_CODEC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/span.h"
+#include "infinistore/limits.h"
+#include "infinistore/status.h"
+
+/* HELLO, the first frame of a session. */
+struct ist_hello {
+    uint32_t version_min, version_max;
+    struct ist_span client; /* free text for logs, e.g. "infinistore-c/0.1.0" */
+};
+struct ist_hello_reply {
+    enum ist_status status; /* OK or PROTOCOL: no version in common */
+    uint32_t version;
+    uint64_t incarnation; /* random, chosen at the server's start, never 0 */
+    uint32_t keys_max, key_bytes_max, body_bytes_max, in_flight_max;
+    uint64_t value_bytes_max;
+    struct ist_span server; /* free text */
+};
+
+/* Upper bound of either encoded HELLO message whose text is at most 64 bytes. */
+#define IST_CODEC_HELLO_BYTES 160u
+
+enum ist_status ist_codec_encode_hello(const struct ist_hello *hello, uint8_t *out, size_t out_bytes,
+                                       size_t *written);
+enum ist_status ist_codec_decode_hello(struct ist_span body, struct ist_hello *hello);
+enum ist_status ist_codec_encode_hello_reply(const struct ist_hello_reply *reply, uint8_t *out,
+                                             size_t out_bytes, size_t *written);
+enum ist_status ist_codec_decode_hello_reply(struct ist_span body, struct ist_hello_reply *reply);
+
+/* PUT, GET, EXISTS, MATCH_*, REMOVE: keys, and per key a length: of the value for PUT, of the reader's
+ * buffer for GET, absent otherwise. PURGE, STAT and PING have an empty body. */
+size_t ist_codec_keys_bytes(const struct ist_span *keys, const uint64_t *lengths, size_t count);
+/* lengths may be NULL. Returns OK, or NO_SPACE when out is shorter than ist_codec_keys_bytes(). */
+enum ist_status ist_codec_encode_keys(const struct ist_span *keys, const uint64_t *lengths,
+                                      size_t count, uint8_t *out, size_t out_bytes, size_t *written);
+/* keys and lengths have room for `max`. *count keys and *length_count lengths were there; key lengths
+ * are not judged here. Returns OK, PROTOCOL (malformed, or more than max of either). */
+enum ist_status ist_codec_decode_keys(struct ist_span body, struct ist_span *keys, uint64_t *lengths,
+                                      size_t max, size_t *count, size_t *length_count);
+
+/* The reply to those, and to PURGE and PING. */
+struct ist_keys_reply {
+    enum ist_status status;     /* of the request; not OK: the rest is empty */
+    struct ist_span key_status; /* PUT, GET, EXISTS: one byte per key, an enum ist_status */
+    const uint64_t *lengths;    /* GET: per key the value's length on OK and TOO_SMALL, else 0 */
+    size_t length_count;
+    uint64_t count; /* MATCH_PREFIX: leading keys present; MATCH_LAST: index + 1 or 0; REMOVE, PURGE:
+                       how many went */
+};
+size_t ist_codec_keys_reply_bytes(const struct ist_keys_reply *reply);
+enum ist_status ist_codec_encode_keys_reply(const struct ist_keys_reply *reply, uint8_t *out,
+                                            size_t out_bytes, size_t *written);
+/* lengths: room for length_max, and what reply->lengths points to afterwards. PROTOCOL also when a status
+ * byte is no enum ist_status. */
+enum ist_status ist_codec_decode_keys_reply(struct ist_span body, uint64_t *lengths, size_t length_max,
+                                            struct ist_keys_reply *reply);
+
+/* STAT's reply: a list of (name, value). Encode one metric after the other behind the status. */
+struct ist_codec_metric {
+    struct ist_span name;
+    double value;
+};
+size_t ist_codec_metrics_bytes(const struct ist_codec_metric *metrics, size_t count);
+enum ist_status ist_codec_encode_metrics(const struct ist_codec_metric *metrics, size_t count,
+                                         uint8_t *out, size_t out_bytes, size_t *written);
+/* Returns OK, PROTOCOL (malformed, or more than max metrics). */
+enum ist_status ist_codec_decode_metrics(struct ist_span body, struct ist_codec_metric *metrics,
+                                         size_t max, size_t *count);
+
+#endif
