@@ -37,6 +37,7 @@ BENCH :=
 
 TESTS :=
 INTEGRATION :=
+INTEGRATION_VALGRIND := # those short enough to run under valgrind too
 
 objects = $(patsubst %,$(B)/obj/src/$(1)/%.o,$(2))
 BASE_O := $(call objects,base,$(BASE))
@@ -63,7 +64,7 @@ DAEMON_LIBS := -lev -lmicrohttpd $(NANOPB)
 TOOL_LIBS := -llzma -lz -lm $(NANOPB)
 
 .PHONY: all
-all: $(PROGRAMS) $(LIB_A) $(LIB_SO)
+all: $(PROGRAMS) $(LIB_A) $(LIB_SO) ## the programs and the client library
 
 # ---- generated -----------------------------------------------------------------------------------
 $(B)/gen/wire/%.pb.c $(B)/gen/wire/%.pb.h: src/wire/%.proto src/wire/%.options
@@ -112,15 +113,72 @@ $(B)/tests/%: $(B)/obj/tests/%.o $(B)/obj/tests/support.o $(ROOMS)
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
 # ---- checks --------------------------------------------------------------------------------------
-.PHONY: tests programs
-tests: $(TEST_PROGRAMS) $(INTEGRATION_PROGRAMS)
+.PHONY: tests programs unit-programs integration-programs print-programs
+tests: unit-programs integration-programs
+unit-programs: $(TEST_PROGRAMS)
+integration-programs: $(INTEGRATION_PROGRAMS)
 programs: $(PROGRAMS)
+print-programs:
+	@echo $(if $(filter unit,$(KIND)),$(TEST_PROGRAMS))\
+	      $(if $(filter integration,$(KIND)),$(INTEGRATION_PROGRAMS))\
+	      $(if $(filter valgrind,$(KIND)),$(INTEGRATION_VALGRIND:%=$(B)/tests/integration/%))
 
-# Run one or more unit tests: make run-tests RUN="test_pool test_store"
 .PHONY: run-tests
-run-tests: $(addprefix $(B)/tests/,$(RUN))
+run-tests: $(addprefix $(B)/tests/,$(RUN)) ## run some unit tests: make run-tests RUN="test_pool test_store"
 	@set -e; for t in $^; do echo "== $$t"; $$t; done
 
-.PHONY: clean
-clean:
+.PHONY: layers headers exports format coverage check demo
+layers: $(CORE) ## prove that the core does no I/O and that no room uses what it must not know
+	ci/layers $(CORE)
+
+headers: $(B)/gen/wire/infinistore.pb.h ## every header compiles alone, the public ones as C++ too
+	@set -e; for h in $$(find include src tests -name '*.h'); do \
+	    $(CC) $(CPPFLAGS) -std=gnu17 $(WARNINGS) -fsyntax-only -x c $$h; done
+	@set -e; for h in include/infinistore/*.h; do \
+	    $(CC) -Iinclude -Wall -Wextra -Werror -fsyntax-only -x c++ -std=c++11 $$h; done
+
+exports: $(LIB_A) $(LIB_SO) ## the client library shows its public names and no others
+	@set -e; for l in "$(LIB_A)" "-D $(LIB_SO)"; do \
+	    others=$$(nm --defined-only --extern-only --format=posix $$l | awk 'NF > 2 {print $$1}' | grep -v '^ist_' || true); \
+	    test -z "$$others" || { echo "$$l exports $$others"; exit 1; }; \
+	    diff <(nm --defined-only --extern-only --format=posix $$l | awk 'NF > 2 {print $$1}' | sort) \
+	         <(sed -nE 's/^([a-z].*[ *])?(ist_[a-z_]+)\(.*/\2/p' include/infinistore/*.h | sort -u); done
+
+format: ## lay out every C file
+	ci/format
+
+coverage: ## line coverage of the unit tests, as HTML; fails below 95% in store, wire or engine
+	@DEPS=$(DEPS) ci/deps check
+	$(MAKE) --no-print-directory VARIANT=coverage unit-programs
+	ci/coverage build/coverage-$(notdir $(CC))
+
+check: ## install what is missing, build, run every test
+	@DEPS=$(DEPS) ci/check
+
+demo: ## install what is missing, build, replay prefill/decode traffic against a daemon
+	@DEPS=$(DEPS) ci/deps build
+	@$(MAKE) --no-print-directory -s -j$$(nproc) programs
+	@ci/demo $(B)
+
+# ---- install -------------------------------------------------------------------------------------
+MAN1 := src/daemon/infinistore.1 src/tools/infinistore-cli.1 src/tools/infinistore-bench.1
+MAN3 := src/client/infinistore.3
+.PHONY: install
+install: all ## install below DESTDIR/PREFIX (default /usr/local)
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin include/infinistore lib/pkgconfig share/man/man1 share/man/man3)
+	install -m 755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin
+	install -m 644 include/infinistore/*.h $(DESTDIR)$(PREFIX)/include/infinistore
+	install -m 644 $(LIB_A) $(DESTDIR)$(PREFIX)/lib
+	install -m 755 $(LIB_SO) $(DESTDIR)$(PREFIX)/lib
+	ln -sf $(notdir $(LIB_SO)) $(DESTDIR)$(PREFIX)/lib/libinfinistore.so
+	sed -e 's|@PREFIX@|$(PREFIX)|; s|@VERSION@|$(VERSION)|' src/client/infinistore.pc.in \
+	    >$(DESTDIR)$(PREFIX)/lib/pkgconfig/infinistore.pc
+	install -m 644 $(MAN1) $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 $(MAN3) $(DESTDIR)$(PREFIX)/share/man/man3
+
+.PHONY: clean help
+clean: ## remove everything that was built
 	rm -rf build
+
+help: ## this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  \1 \t\2/p' $(MAKEFILE_LIST) | expand -t 16
