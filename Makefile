@@ -26,7 +26,7 @@ LDFLAGS := -pthread $(CFLAGS_$(VARIANT)) $(EXTRA_LDFLAGS)
 
 # ---- the rooms -----------------------------------------------------------------------------------
 BASE := alloc hash log status
-STORE := pool index evict store
+STORE := runs pool index evict store
 WIRE := frame codec
 ENGINE := engine session stats
 CLIENT :=

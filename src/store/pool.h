@@ -2,10 +2,15 @@
  * the memory it hands out, and keeps its metadata outside it, so that a NIC may write there.
  *
  * Offsets and sizes are bytes; blocks are multiples of the granule and start on one. A block is at
- * least min_block_bytes long. Allocation and free take O(1) or O(log n); neighbours coalesce at once. */
+ * least min_block_bytes long. Every call but grow and check takes O(log pool) and no memory; neighbours
+ * coalesce at once.
+ *
+ * A block is held, or not: held ones cannot be given up, the others could. The pool knows which, so that it
+ * can tell whether giving up blocks would make room, before any is given up. */
 #ifndef IST_STORE_POOL_H
 #define IST_STORE_POOL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/alloc.h"
@@ -16,7 +21,6 @@ struct ist_pool;
 struct ist_block {
     uint64_t offset;
     uint64_t bytes; /* as reserved: the request rounded up */
-    uint32_t id;    /* the pool's own; opaque to others */
 };
 
 struct ist_pool_config {
@@ -29,20 +33,35 @@ struct ist_pool_config {
 enum ist_status ist_pool_new(const struct ist_pool_config *config, struct ist_pool **pool);
 void ist_pool_free(struct ist_pool *pool);
 
-/* Appends bytes (a multiple of the granule) at the end. Returns OK, INVALID, NO_MEMORY (unchanged). */
+/* Appends bytes (a multiple of the granule) at the end. Returns OK, INVALID (not such a multiple, or more than
+ * 2^31 - 1 granules in all), NO_MEMORY (unchanged). */
 enum ist_status ist_pool_grow(struct ist_pool *pool, uint64_t bytes);
 
-/* bytes >= 1. Returns OK; NO_SPACE: no free run is long enough (now). Never allocates memory. */
-enum ist_status ist_pool_allocate(struct ist_pool *pool, uint64_t bytes, struct ist_block *block);
+/* A block, held. bytes >= 1; owner: not NULL, borrowed until the block is released, see ist_pool_next().
+ * Returns OK; NO_SPACE: no free run is long enough (now). */
+enum ist_status ist_pool_allocate(struct ist_pool *pool, uint64_t bytes, void *owner,
+                                  struct ist_block *block);
+/* Held or not. */
 void ist_pool_release(struct ist_pool *pool, const struct ist_block *block);
+
+/* Held to not held, and back. */
+void ist_pool_unhold(struct ist_pool *pool, const struct ist_block *block);
+void ist_pool_hold(struct ist_pool *pool, const struct ist_block *block);
+
+/* The first block that begins at `offset` or later: its owner, and where it is; NULL when there is none.
+ * Steps over at most `limit_bytes` of free space to it (rounded to units of min_block_bytes). */
+void *ist_pool_next(const struct ist_pool *pool, uint64_t offset, uint64_t limit_bytes,
+                    struct ist_block *block);
 
 uint64_t ist_pool_bytes(const struct ist_pool *pool);        /* total */
 uint64_t ist_pool_free_bytes(const struct ist_pool *pool);   /* sum of the free runs */
 uint64_t ist_pool_largest_free(const struct ist_pool *pool); /* what a single allocate can get */
+/* What a single allocate could get when all blocks that are not held were released. */
+uint64_t ist_pool_largest_possible(const struct ist_pool *pool);
 uint64_t ist_pool_rounded(const struct ist_pool *pool, uint64_t bytes); /* size of the block for it */
 uint64_t ist_pool_metadata_bytes(const struct ist_pool *pool);
 
-/* Walks every invariant: runs tile the pool, no two free neighbours, lists and sums agree. O(blocks). */
+/* Walks every invariant: blocks and free runs tile the pool, no two free neighbours, sums agree. O(pool). */
 void ist_pool_check(const struct ist_pool *pool);
 
 #endif
