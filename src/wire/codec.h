@@ -71,7 +71,7 @@ struct ist_codec_metric {
 size_t ist_codec_metrics_bytes(const struct ist_codec_metric *metrics, size_t count);
 enum ist_status ist_codec_encode_metrics(const struct ist_codec_metric *metrics, size_t count,
                                          uint8_t *out, size_t out_bytes, size_t *written);
-/* Returns OK, PROTOCOL (malformed, or more than max metrics). */
+/* Returns OK, PROTOCOL (malformed, or more than max metrics), or what the reply says instead of OK. */
 enum ist_status ist_codec_decode_metrics(struct ist_span body, struct ist_codec_metric *metrics,
                                          size_t max, size_t *count);
 

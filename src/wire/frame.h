@@ -44,6 +44,7 @@ void ist_frame_encode(const struct ist_frame *frame, uint8_t out[IST_FRAME_BYTES
 
 /* Looks at the first bytes of `in`. Rejects as early as it can: a wrong first byte is PROTOCOL, not
  * AGAIN.
+ * frame  written on OK, and on TOO_BIG, so that it can be answered.
  * Returns OK, AGAIN (fewer than IST_FRAME_BYTES, good so far), PROTOCOL (magic, version, operation,
  * unknown flags, reserved bytes), TOO_BIG (body above IST_BODY_BYTES_MAX). */
 enum ist_status ist_frame_decode(struct ist_span in, struct ist_frame *frame);
