@@ -166,20 +166,107 @@ void ist_pool_hold(struct ist_pool *pool, const struct ist_block *block) {
     ist_runs_take(&pool->possible, run_of(unit));
 }
 
-void *ist_pool_next(const struct ist_pool *pool, uint64_t offset, uint64_t limit_bytes,
+/* The next unit in which a block begins, from `i` up to `end`; `end` when there is none. */
+static uint32_t next_unit(const struct ist_pool *pool, uint32_t i, uint32_t end) {
+    while (i < end && pool->units[i].owner == NULL) {
+        i++;
+    }
+    return i;
+}
+
+void *ist_pool_next(const struct ist_pool *pool, uint64_t offset, uint64_t bytes,
                     struct ist_block *block) {
-    uint64_t first = offset >> pool->granule_shift >> pool->unit_shift;
-    uint64_t last = first + (limit_bytes >> pool->granule_shift >> pool->unit_shift) + 1;
-    uint32_t count = units_of(pool, pool->granules);
-    for (uint64_t i = first; i < count && i <= last; i++) {
-        const struct unit *unit = &pool->units[i];
-        uint64_t start = to_bytes(pool, unit->start);
-        if (unit->owner != NULL && start >= offset) {
-            *block = (struct ist_block){.offset = start, .bytes = to_bytes(pool, unit->granules)};
-            return unit->owner;
+    uint64_t total = ist_pool_bytes(pool);
+    if (offset >= total || bytes == 0) {
+        return NULL;
+    }
+    uint64_t end = bytes < total - offset ? offset + bytes : total;
+    uint32_t last = (uint32_t)((end - 1) >> pool->granule_shift >> pool->unit_shift);
+    uint32_t i =
+        next_unit(pool, (uint32_t)(offset >> pool->granule_shift >> pool->unit_shift), last + 1);
+    if (i <= last && to_bytes(pool, pool->units[i].start) < offset) {
+        i = next_unit(pool, i + 1, last + 1);
+    }
+    if (i > last || to_bytes(pool, pool->units[i].start) >= end) {
+        return NULL;
+    }
+    const struct unit *unit = &pool->units[i];
+    *block = (struct ist_block){.offset = to_bytes(pool, unit->start),
+                                .bytes = to_bytes(pool, unit->granules)};
+    return unit->owner;
+}
+
+/* Where a search that needs `granules` before `start` begins: on the edge of a block, or of `within`. */
+static uint32_t edge_before(const struct ist_pool *pool, struct ist_run within, uint32_t start,
+                            uint32_t granules) {
+    if (start - within.start <= granules) {
+        return within.start;
+    }
+    uint32_t edge = start - granules;
+    uint32_t i = edge >> pool->unit_shift;
+    while (i > within.start >> pool->unit_shift &&
+           (pool->units[i].owner == NULL || pool->units[i].start > edge)) {
+        i--;
+    }
+    const struct unit *unit = &pool->units[i];
+    bool inside = unit->owner != NULL && unit->start >= within.start && unit->start <= edge;
+    return inside ? unit->start : within.start;
+}
+
+/* The cheapest window of at least `granules` in `within`, around `near`. Slides over the blocks: `first` to `i`
+ * would go, and `begin` is where the room would begin. */
+static struct ist_run cheapest_window(const struct ist_pool *pool, struct ist_run within,
+                                      struct ist_run near, uint32_t granules) {
+    uint32_t within_end = within.start + within.granules;
+    uint32_t stop = near.start + near.granules;
+    stop = within_end - stop < granules ? within_end : stop + granules;
+    uint32_t end_unit = ((within_end - 1) >> pool->unit_shift) + 1;
+    uint32_t begin = edge_before(pool, within, near.start, granules);
+
+    struct ist_run best = within;
+    uint64_t cost = 0;
+    uint64_t best_cost = UINT64_MAX;
+    uint32_t i = next_unit(pool, begin >> pool->unit_shift, end_unit);
+    if (i < end_unit && pool->units[i].start < begin) {
+        i = next_unit(pool, i + 1, end_unit);
+    }
+    uint32_t first = i;
+    while (i < end_unit && pool->units[i].start < stop) {
+        cost += pool->units[i].granules;
+        i = next_unit(pool, i + 1, end_unit);
+        uint32_t end =
+            i < end_unit && pool->units[i].start < within_end ? pool->units[i].start : within_end;
+        while (first < i) {
+            uint32_t after = pool->units[first].start + pool->units[first].granules;
+            if (end - after < granules) {
+                break;
+            }
+            cost -= pool->units[first].granules;
+            begin = after;
+            first = next_unit(pool, first + 1, i);
+        }
+        if (end - begin >= granules && cost < best_cost) {
+            best_cost = cost;
+            best = (struct ist_run){.start = begin, .granules = end - begin};
         }
     }
-    return NULL;
+    return best;
+}
+
+struct ist_block ist_pool_window(const struct ist_pool *pool, uint64_t offset, uint64_t bytes) {
+    uint32_t granules = granules_for(pool, bytes);
+    struct ist_run near;
+    struct ist_run within;
+    bool found = ist_runs_around(&pool->free, (uint32_t)(offset >> pool->granule_shift), &near) &&
+                 ist_runs_around(&pool->possible, near.start, &within) && within.granules >= granules;
+    if (!found) {
+        found = ist_runs_first(&pool->possible, granules, &within);
+        IST_ASSERT(found);
+        near = (struct ist_run){.start = within.start};
+    }
+    struct ist_run window = cheapest_window(pool, within, near, granules);
+    return (struct ist_block){.offset = to_bytes(pool, window.start),
+                              .bytes = to_bytes(pool, window.granules)};
 }
 
 uint64_t ist_pool_bytes(const struct ist_pool *pool) {

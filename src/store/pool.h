@@ -48,10 +48,16 @@ void ist_pool_release(struct ist_pool *pool, const struct ist_block *block);
 void ist_pool_unhold(struct ist_pool *pool, const struct ist_block *block);
 void ist_pool_hold(struct ist_pool *pool, const struct ist_block *block);
 
-/* The first block that begins at `offset` or later: its owner, and where it is; NULL when there is none.
- * Steps over at most `limit_bytes` of free space to it (rounded to units of min_block_bytes). */
-void *ist_pool_next(const struct ist_pool *pool, uint64_t offset, uint64_t limit_bytes,
+/* The first block that begins in [offset, offset + bytes): its owner, and where it is; NULL when there is none.
+ * O(bytes / min_block_bytes). */
+void *ist_pool_next(const struct ist_pool *pool, uint64_t offset, uint64_t bytes,
                     struct ist_block *block);
+
+/* Where to make room: a stretch without held blocks that becomes a free run for `bytes` when the blocks that
+ * begin in it are released; of those near the free run at `offset`, one whose blocks are fewest bytes. When
+ * a held block is too near for that, a stretch elsewhere. bytes: at most ist_pool_largest_possible().
+ * O((bytes + largest block) / min_block_bytes). */
+struct ist_block ist_pool_window(const struct ist_pool *pool, uint64_t offset, uint64_t bytes);
 
 uint64_t ist_pool_bytes(const struct ist_pool *pool);        /* total */
 uint64_t ist_pool_free_bytes(const struct ist_pool *pool);   /* sum of the free runs */

@@ -139,18 +139,48 @@ static struct ist_entry *find(const struct ist_store *store, struct ist_span key
     return node == NULL ? NULL : entry_of_node(node);
 }
 
-/* The bytes that it freed; 0 when no entry can go. */
-static uint64_t evict_one(struct ist_store *store) {
+static void evict_untracked(struct ist_store *store, struct ist_entry *entry) {
+    store->evicted_entries++;
+    store->evicted_bytes += entry->block.bytes;
+    doom_untracked(store, entry);
+}
+
+/* Where room was made; 0 bytes when no entry can go. */
+static struct ist_block evict_one(struct ist_store *store) {
     struct ist_evict_link *link = ist_evict_take(store->evict);
     if (link == NULL) {
-        return 0;
+        return (struct ist_block){0};
     }
     struct ist_entry *entry = entry_of_link(link);
-    uint64_t bytes = entry->block.bytes;
-    store->evicted_entries++;
-    store->evicted_bytes += bytes;
-    doom_untracked(store, entry);
-    return bytes;
+    struct ist_block block = entry->block;
+    evict_untracked(store, entry);
+    return block;
+}
+
+static void evict_window(struct ist_store *store, struct ist_block window) {
+    uint64_t end = window.offset + window.bytes;
+    struct ist_block block = {.offset = window.offset};
+    struct ist_entry *entry;
+    while ((entry = ist_pool_next(store->pool, block.offset, end - block.offset, &block)) != NULL) {
+        ist_evict_remove(store->evict, &entry->link);
+        evict_untracked(store, entry);
+    }
+}
+
+/* A block, for which entries go as the policy says. When as much went as is needed but in pieces (an old large
+ * value among small ones that are used in another order), the neighbours of the last victim follow: what
+ * goes is then about twice what comes, where waiting for the policy to empty one stretch by chance can cost
+ * most of the pool. */
+static void allocate_evicting(struct ist_store *store, struct ist_entry *entry, uint64_t bytes) {
+    uint64_t evicted = 0;
+    while (ist_pool_allocate(store->pool, bytes, entry, &entry->block) != IST_OK) {
+        struct ist_block victim = evict_one(store);
+        IST_ASSERT(victim.bytes > 0); /* the pool said that it is possible */
+        evicted += victim.bytes;
+        if (evicted >= bytes && ist_pool_largest_free(store->pool) < bytes) {
+            evict_window(store, ist_pool_window(store->pool, victim.offset, bytes));
+        }
+    }
 }
 
 enum ist_status ist_store_reserve(struct ist_store *store, struct ist_span key, uint64_t value_bytes,
@@ -173,10 +203,7 @@ enum ist_status ist_store_reserve(struct ist_store *store, struct ist_span key, 
         return IST_NO_MEMORY;
     }
     ist_index_prepare(store->index, store->reserved_entries + 1);
-    while (ist_pool_allocate(store->pool, value_bytes, new, &new->block) != IST_OK) {
-        uint64_t freed = evict_one(store);
-        IST_ASSERT(freed > 0); /* the pool said that it is possible */
-    }
+    allocate_evicting(store, new, block_bytes);
     new->value_bytes = value_bytes;
     new->pins = 1;
     new->state = RESERVED;
@@ -337,7 +364,7 @@ uint64_t ist_store_purge(struct ist_store *store) {
 uint64_t ist_store_evict(struct ist_store *store, uint64_t bytes) {
     uint64_t freed = 0;
     while (freed < bytes) {
-        uint64_t more = evict_one(store);
+        uint64_t more = evict_one(store).bytes;
         if (more == 0) {
             break;
         }
