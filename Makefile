@@ -25,12 +25,12 @@ CFLAGS := -std=gnu17 $(WARNINGS) -fPIC -fvisibility=hidden -pthread $(CFLAGS_$(V
 LDFLAGS := -pthread $(CFLAGS_$(VARIANT)) $(EXTRA_LDFLAGS)
 
 # ---- the rooms -----------------------------------------------------------------------------------
-BASE := alloc hash log status
+BASE := alloc hash json log size status
 STORE := runs pool index evict store
 WIRE := frame codec
 ENGINE := engine session stats
 CLIENT :=
-WORKLOAD := block_key content model
+WORKLOAD := block_key content generator model source trace unlimited unpack
 DAEMON :=
 CLI :=
 BENCH :=
@@ -61,7 +61,7 @@ INTEGRATION_PROGRAMS := $(INTEGRATION:%=$(B)/tests/integration/%)
 
 NANOPB := -lprotobuf-nanopb
 DAEMON_LIBS := -lev -lmicrohttpd $(NANOPB)
-TOOL_LIBS := -llzma -lz -lm $(NANOPB)
+TOOL_LIBS := -ljansson -llzma -lz -lm $(NANOPB)
 
 .PHONY: all
 all: $(PROGRAMS) $(LIB_A) $(LIB_SO) ## the programs and the client library
