@@ -1,0 +1,50 @@
+#include "daemon/log_sink.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+
+static const char *level_name(enum ist_log_level level) {
+    switch (level) {
+    case IST_LOG_ERROR: return "ERROR";
+    case IST_LOG_WARNING: return "WARN ";
+    case IST_LOG_INFO: return "INFO ";
+    case IST_LOG_DEBUG: return "DEBUG";
+    }
+    return "?";
+}
+
+size_t ist_log_sink_format(char line[IST_LOG_SINK_LINE_MAX], struct timespec wall,
+                           enum ist_log_level level, uint64_t session, const char *message) {
+    struct tm utc;
+    gmtime_r(&wall.tv_sec, &utc);
+    size_t used = strftime(line, IST_LOG_SINK_LINE_MAX, "%Y-%m-%dT%H:%M:%S", &utc);
+    char who[24] = "";
+    if (session != 0) {
+        snprintf(who, sizeof(who), "#%" PRIu64 " ", session);
+    }
+    int more = snprintf(line + used, IST_LOG_SINK_LINE_MAX - used, ".%03ldZ %s %s%s\n",
+                        wall.tv_nsec / 1000000, level_name(level), who, message);
+    IST_ASSERT(more > 0);
+    used += (size_t)more;
+    if (used >= IST_LOG_SINK_LINE_MAX) {
+        used = IST_LOG_SINK_LINE_MAX - 1;
+        line[used - 1] = '\n';
+    }
+    return used;
+}
+
+void ist_log_sink_write(void *context, enum ist_log_level level, uint64_t session,
+                        const char *message) {
+    const int *fd = context;
+    char line[IST_LOG_SINK_LINE_MAX];
+    struct timespec wall;
+    clock_gettime(CLOCK_REALTIME, &wall);
+    size_t bytes = ist_log_sink_format(line, wall, level, session, message);
+    int saved = errno; /* callers log in the middle of handling an error */
+    (void)!write(*fd, line, bytes);
+    errno = saved;
+}

@@ -1,0 +1,275 @@
+#include "daemon/tcp.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "daemon/clock.h"
+#include "engine/session.h"
+
+#define BUFFERS_MAX 64                /* of one system call */
+#define DISCARD_BYTES (64u << 10)     /* unwanted payload is read in pieces of this size */
+#define LAST_DISCARD_BYTES (1u << 20) /* what is thrown away unread before a close */
+
+struct connection {
+    ev_io io;
+    struct ist_tcp *tcp;
+    struct ist_session *session;
+    uint64_t id;
+    struct connection *previous, *next;
+    int fd;
+    bool recv_blocked, send_blocked; /* the kernel said so; until the loop says otherwise */
+};
+
+struct ist_tcp {
+    struct ist_tcp_config config;
+    struct connection *first;
+    size_t count;
+    uint64_t ids;
+    uint8_t discarded[DISCARD_BYTES]; /* written, never read */
+};
+
+enum ist_status ist_tcp_new(const struct ist_tcp_config *config, struct ist_tcp **tcp) {
+    struct ist_tcp *new = ist_allocate_zeroed(config->alloc, 1, sizeof(*new));
+    if (new == NULL) {
+        return IST_NO_MEMORY;
+    }
+    new->config = *config;
+    *tcp = new;
+    return IST_OK;
+}
+
+static void connection_close(struct connection *connection) {
+    struct ist_tcp *tcp = connection->tcp;
+    ev_io_stop(tcp->config.loop, &connection->io);
+    close(connection->fd);
+    ist_session_close(connection->session);
+    if (connection->previous != NULL) {
+        connection->previous->next = connection->next;
+    } else {
+        tcp->first = connection->next;
+    }
+    if (connection->next != NULL) {
+        connection->next->previous = connection->previous;
+    }
+    tcp->count--;
+    ist_release(tcp->config.alloc, connection);
+}
+
+void ist_tcp_free(struct ist_tcp *tcp) {
+    if (tcp == NULL) {
+        return;
+    }
+    while (tcp->first != NULL) {
+        connection_close(tcp->first);
+    }
+    ist_release(tcp->config.alloc, tcp);
+}
+
+size_t ist_tcp_connections(const struct ist_tcp *tcp) {
+    return tcp->count;
+}
+
+/* The engine wants no more of this connection. Bytes that nobody read would make the kernel answer with a
+ * reset, which can overtake the last reply: so they are thrown away first, as far as they are here. */
+static void connection_finish(struct connection *connection) {
+    ist_log_debug(connection->tcp->config.log, connection->id, "closing the connection");
+    (void)shutdown(connection->fd, SHUT_WR);
+    for (size_t done = 0; done < LAST_DISCARD_BYTES; done += DISCARD_BYTES) {
+        if (recv(connection->fd, connection->tcp->discarded, DISCARD_BYTES, MSG_DONTWAIT) <= 0) {
+            break;
+        }
+    }
+    connection_close(connection);
+}
+
+/* The engine's buffers as the kernel wants them, no more than `budget` bytes. Returns how many. */
+static size_t translate(struct ist_tcp *tcp, const struct ist_buffer *buffers, size_t count,
+                        uint64_t budget, struct iovec *vectors, uint64_t *bytes) {
+    size_t used = 0;
+    *bytes = 0;
+    while (used < count && *bytes < budget) {
+        const struct ist_buffer *buffer = &buffers[used];
+        struct iovec *vector = &vectors[used];
+        uint64_t length = buffer->bytes;
+        switch (buffer->kind) {
+        case IST_BUFFER_MEMORY: vector->iov_base = buffer->memory; break;
+        case IST_BUFFER_POOL: vector->iov_base = tcp->config.pool_base + buffer->offset; break;
+        case IST_BUFFER_DISCARD:
+            vector->iov_base = tcp->discarded;
+            length = length < DISCARD_BYTES ? length : DISCARD_BYTES;
+            break;
+        }
+        length = length < budget - *bytes ? length : budget - *bytes;
+        vector->iov_len = length;
+        *bytes += length;
+        used++;
+        if (length < buffer->bytes) {
+            break;
+        }
+    }
+    return used;
+}
+
+/* A system call on the socket failed. False: the connection is gone. */
+static bool connection_failed(struct connection *connection, const char *call, bool *blocked) {
+    if (errno == EINTR) {
+        return true;
+    }
+    if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        *blocked = true;
+        return true;
+    }
+    ist_log_debug(connection->tcp->config.log, connection->id, "%s: %s", call, strerror(errno));
+    connection_close(connection);
+    return false;
+}
+
+/* Both: false when the connection is gone. */
+static bool connection_send(struct connection *connection, uint64_t *budget) {
+    struct ist_buffer buffers[BUFFERS_MAX];
+    struct iovec vectors[BUFFERS_MAX];
+    uint64_t bytes;
+    size_t count = ist_session_send_buffers(connection->session, buffers, BUFFERS_MAX);
+    struct msghdr message = {.msg_iov = vectors};
+    message.msg_iovlen = translate(connection->tcp, buffers, count, *budget, vectors, &bytes);
+    ssize_t sent = sendmsg(connection->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (sent < 0) {
+        return connection_failed(connection, "send", &connection->send_blocked);
+    }
+    connection->send_blocked = (uint64_t)sent < bytes;
+    *budget -= (uint64_t)sent;
+    if (sent > 0) {
+        ist_session_sent(connection->session, (uint64_t)sent, ist_clock_ns());
+    }
+    return true;
+}
+
+static bool connection_recv(struct connection *connection, uint64_t *budget) {
+    struct ist_buffer buffers[BUFFERS_MAX];
+    struct iovec vectors[BUFFERS_MAX];
+    uint64_t bytes;
+    size_t count = ist_session_recv_buffers(connection->session, buffers, BUFFERS_MAX);
+    count = translate(connection->tcp, buffers, count, *budget, vectors, &bytes);
+    ssize_t received = readv(connection->fd, vectors, (int)count);
+    if (received < 0) {
+        return connection_failed(connection, "receive", &connection->recv_blocked);
+    }
+    if (received == 0) {
+        ist_log_debug(connection->tcp->config.log, connection->id, "the peer closed the connection");
+        connection_close(connection);
+        return false;
+    }
+    /* Fewer bytes than asked for: there are no more, and the call that would say so can be saved. */
+    connection->recv_blocked = (uint64_t)received < bytes;
+    *budget -= (uint64_t)received;
+    ist_session_received(connection->session, (uint64_t)received, ist_clock_ns());
+    return true;
+}
+
+static void connection_copy(struct connection *connection) {
+    struct ist_copy copy;
+    while (ist_session_copy(connection->session, &copy)) {
+        memcpy(connection->tcp->config.pool_base + copy.offset, copy.from, copy.bytes);
+        ist_session_copied(connection->session, ist_clock_ns());
+    }
+}
+
+static void connection_watch(struct connection *connection, unsigned wants) {
+    int events =
+        ((wants & IST_WANT_RECV) != 0 ? EV_READ : 0) | ((wants & IST_WANT_SEND) != 0 ? EV_WRITE : 0);
+    struct ev_loop *loop = connection->tcp->config.loop;
+    if (ev_is_active(&connection->io) && (connection->io.events & (EV_READ | EV_WRITE)) == events) {
+        return;
+    }
+    ev_io_stop(loop, &connection->io);
+    ev_io_set(&connection->io, connection->fd, events);
+    if (events != 0) {
+        ev_io_start(loop, &connection->io);
+    }
+}
+
+/* Everything that can be done now, within the turn's budget. The connection may be gone afterwards. */
+static void connection_run(struct connection *connection) {
+    uint64_t budget = IST_TCP_TURN_BYTES;
+    unsigned wants;
+    for (;;) {
+        wants = ist_session_wants(connection->session);
+        if ((wants & IST_WANT_CLOSE) != 0) {
+            connection_finish(connection);
+            return;
+        }
+        if ((wants & IST_WANT_COPY) != 0) {
+            /* At most a staging buffer: not worth counting, and no socket event would bring us back. */
+            connection_copy(connection);
+        } else if (budget == 0) {
+            break;
+        } else if ((wants & IST_WANT_SEND) != 0 && !connection->send_blocked) {
+            if (!connection_send(connection, &budget)) {
+                return;
+            }
+        } else if ((wants & IST_WANT_RECV) != 0 && !connection->recv_blocked) {
+            if (!connection_recv(connection, &budget)) {
+                return;
+            }
+        } else {
+            break;
+        }
+    }
+    connection_watch(connection, wants);
+}
+
+static void on_ready(struct ev_loop *loop, ev_io *io, int revents) {
+    (void)loop;
+    struct connection *connection = io->data;
+    if ((revents & EV_READ) != 0) {
+        connection->recv_blocked = false;
+    }
+    if ((revents & EV_WRITE) != 0) {
+        connection->send_blocked = false;
+    }
+    connection_run(connection);
+}
+
+void ist_tcp_accept(struct ist_tcp *tcp, int fd) {
+    struct connection *connection = ist_allocate_zeroed(tcp->config.alloc, 1, sizeof(*connection));
+    if (connection == NULL) {
+        ist_log_error(tcp->config.log, 0, "no memory for another connection");
+        close(fd);
+        return;
+    }
+    connection->tcp = tcp;
+    connection->fd = fd;
+    connection->id = ++tcp->ids;
+    enum ist_status status = ist_session_open(tcp->config.engine, connection->id, connection,
+                                              ist_clock_ns(), &connection->session);
+    if (status != IST_OK) {
+        ist_log_debug(tcp->config.log, connection->id, "connection refused: %s",
+                      ist_status_text(status));
+        close(fd);
+        ist_release(tcp->config.alloc, connection);
+        return;
+    }
+    connection->next = tcp->first;
+    if (tcp->first != NULL) {
+        tcp->first->previous = connection;
+    }
+    tcp->first = connection;
+    tcp->count++;
+    ev_io_init(&connection->io, on_ready, fd, EV_READ);
+    connection->io.data = connection;
+    /* Most clients send their HELLO when they are accepted, which is later than this: wait for it. */
+    connection->recv_blocked = true;
+    connection_run(connection);
+}
+
+void ist_tcp_run_changed(struct ist_tcp *tcp) {
+    struct ist_session *session;
+    while ((session = ist_engine_next_changed(tcp->config.engine)) != NULL) {
+        connection_run(ist_session_user(session));
+    }
+}

@@ -1,0 +1,44 @@
+/* Connections over byte streams, TCP or AF_UNIX: moves bytes between sockets and the engine's sessions.
+ * Payload goes by readv and sendmsg straight between the socket and its block in the pool. Each connection
+ * gets a bounded share of a turn of the loop. */
+#ifndef IST_DAEMON_TCP_H
+#define IST_DAEMON_TCP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <ev.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "engine/engine.h"
+#include "infinistore/status.h"
+
+struct ist_tcp;
+
+/* Bytes that one connection moves before the others get their turn. */
+#define IST_TCP_TURN_BYTES (2ull << 20)
+
+struct ist_tcp_config {
+    struct ev_loop *loop;      /* borrowed, as everything here */
+    struct ist_engine *engine; /* its sessions are all made here */
+    uint8_t *pool_base;        /* where offset 0 of the store is mapped */
+    const struct ist_alloc *alloc;
+    const struct ist_log *log;
+};
+
+/* Returns OK, NO_MEMORY. */
+enum ist_status ist_tcp_new(const struct ist_tcp_config *config, struct ist_tcp **tcp);
+/* Closes every connection. NULL is legal. */
+void ist_tcp_free(struct ist_tcp *tcp);
+
+/* A connection that was just accepted: non-blocking; fd is ours, and closed at once when the engine takes no
+ * more sessions or memory is short. */
+void ist_tcp_accept(struct ist_tcp *tcp, int fd);
+
+/* Serves the sessions that ist_engine_next_changed() names. */
+void ist_tcp_run_changed(struct ist_tcp *tcp);
+
+size_t ist_tcp_connections(const struct ist_tcp *tcp); /* open now */
+
+#endif
