@@ -18,7 +18,7 @@ struct ist_memory;
 
 #define IST_MEMORY_HUGE_BYTES (2ull << 20)
 #define IST_MEMORY_FIRST_SEGMENT_BYTES (64ull << 20)
-#define IST_MEMORY_SEGMENT_BYTES (512ull << 20)
+#define IST_MEMORY_SEGMENT_BYTES (256ull << 20)
 /* What stays free of the machine when a segment is taken. */
 #define IST_MEMORY_MARGIN_BYTES (128ull << 20)
 
