@@ -31,11 +31,23 @@ WIRE := frame codec
 ENGINE := engine session stats
 CLIENT :=
 WORKLOAD := block_key content generator model source trace unlimited unpack
-DAEMON :=
+DAEMON := announce listener log_sink loop machine memory tcp upkeep
 CLI :=
 BENCH :=
 
 TESTS :=
+TESTS += test_base
+TESTS += test_pool
+TESTS += test_index
+TESTS += test_evict
+TESTS += test_announce
+TESTS += test_listener
+TESTS += test_log_sink
+TESTS += test_loop
+TESTS += test_machine
+TESTS += test_memory
+TESTS += test_tcp
+TESTS += test_upkeep
 INTEGRATION :=
 INTEGRATION_VALGRIND := # those short enough to run under valgrind too
 
