@@ -20,6 +20,7 @@
 #define KEEPALIVE_IDLE_SEC 60
 #define KEEPALIVE_INTERVAL_SEC 10
 #define KEEPALIVE_COUNT 6
+#define WARNING_REST_SEC 10.
 
 struct listener {
     ev_io io;
@@ -38,6 +39,7 @@ struct ist_listeners {
     struct listener **items;
     size_t count;
     ev_timer resume;
+    ev_tstamp warned; /* when a pause was last logged */
 };
 
 static void start_all(struct ist_listeners *listeners) {
@@ -52,6 +54,16 @@ static void pause_all(struct ist_listeners *listeners) {
     }
     ev_timer_set(&listeners->resume, IST_ACCEPT_PAUSE_SEC, 0.);
     ev_timer_start(listeners->config.loop, &listeners->resume);
+}
+
+/* A shortage lasts: one line of it now and then is enough. */
+static void warn_of_pause(struct ist_listeners *listeners) {
+    ev_tstamp now = ev_now(listeners->config.loop);
+    if (now - listeners->warned >= WARNING_REST_SEC) {
+        listeners->warned = now;
+        ist_log_warning(listeners->config.log, 0, "cannot accept connections for now: %s",
+                        strerror(errno));
+    }
 }
 
 static void on_resume(struct ev_loop *loop, ev_timer *timer, int revents) {
@@ -75,8 +87,7 @@ static void on_acceptable(struct ev_loop *loop, ev_io *io, int revents) {
             return;
         }
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            ist_log_warning(owner->config.log, 0, "cannot accept connections for now: %s",
-                            strerror(errno));
+            warn_of_pause(owner);
             pause_all(owner);
             return;
         }

@@ -14,6 +14,7 @@
 #define BUFFERS_MAX 64                /* of one system call */
 #define DISCARD_BYTES (64u << 10)     /* unwanted payload is read in pieces of this size */
 #define LAST_DISCARD_BYTES (1u << 20) /* what is thrown away unread before a close */
+#define WARNING_REST_SEC 10.
 
 struct connection {
     ev_io io;
@@ -30,6 +31,7 @@ struct ist_tcp {
     struct connection *first;
     size_t count;
     uint64_t ids;
+    ev_tstamp warned;                 /* when a refusal was last logged as a warning */
     uint8_t discarded[DISCARD_BYTES]; /* written, never read */
 };
 
@@ -235,10 +237,20 @@ static void on_ready(struct ev_loop *loop, ev_io *io, int revents) {
     connection_run(connection);
 }
 
+/* Refusals come in floods: one line of them now and then is enough. */
+static void log_refusal(struct ist_tcp *tcp, uint64_t id, enum ist_status status) {
+    ev_tstamp now = ev_now(tcp->config.loop);
+    if (now - tcp->warned >= WARNING_REST_SEC) {
+        tcp->warned = now;
+        ist_log_warning(tcp->config.log, id, "connection refused, %zu are open: %s", tcp->count,
+                        status == IST_NO_SPACE ? "no more sessions" : ist_status_text(status));
+    }
+}
+
 void ist_tcp_accept(struct ist_tcp *tcp, int fd) {
     struct connection *connection = ist_allocate_zeroed(tcp->config.alloc, 1, sizeof(*connection));
     if (connection == NULL) {
-        ist_log_error(tcp->config.log, 0, "no memory for another connection");
+        log_refusal(tcp, 0, IST_NO_MEMORY);
         close(fd);
         return;
     }
