@@ -260,8 +260,7 @@ void ist_tcp_accept(struct ist_tcp *tcp, int fd) {
     enum ist_status status = ist_session_open(tcp->config.engine, connection->id, connection,
                                               ist_clock_ns(), &connection->session);
     if (status != IST_OK) {
-        ist_log_debug(tcp->config.log, connection->id, "connection refused: %s",
-                      ist_status_text(status));
+        log_refusal(tcp, connection->id, status);
         close(fd);
         ist_release(tcp->config.alloc, connection);
         return;
