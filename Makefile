@@ -48,7 +48,17 @@ TESTS += test_machine
 TESTS += test_memory
 TESTS += test_tcp
 TESTS += test_upkeep
+HARNESS := harness http program raw values
 INTEGRATION :=
+INTEGRATION += test_hostile
+INTEGRATION += test_semantics
+INTEGRATION += test_batches
+INTEGRATION += test_readers
+INTEGRATION += test_mixed
+INTEGRATION += test_crowd
+INTEGRATION += test_restart
+INTEGRATION += test_options
+INTEGRATION += test_http
 INTEGRATION_VALGRIND := # those short enough to run under valgrind too
 
 objects = $(patsubst %,$(B)/obj/src/$(1)/%.o,$(2))
@@ -69,6 +79,7 @@ LIB_SO := $(B)/libinfinistore.so.0
 ROOMS := $(B)/librooms.a
 PROGRAMS := $(B)/infinistore $(B)/infinistore-cli $(B)/infinistore-bench
 TEST_PROGRAMS := $(TESTS:%=$(B)/tests/%)
+HARNESS_O := $(HARNESS:%=$(B)/obj/tests/integration/%.o)
 INTEGRATION_PROGRAMS := $(INTEGRATION:%=$(B)/tests/integration/%)
 
 NANOPB := -lprotobuf-nanopb
@@ -119,6 +130,11 @@ $(B)/infinistore-bench: $(BENCH_O) $(WORKLOAD_O) $(CLIENT_O) $(WIRE_O) $(BASE_O)
 
 # A test may use any room; the mains are left out.
 $(B)/tests/%: $(B)/obj/tests/%.o $(B)/obj/tests/support.o $(ROOMS)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ROOMS) $(DAEMON_LIBS) $(TOOL_LIBS) -lcmocka
+
+# Programs that start the daemon; the harness is theirs.
+$(B)/tests/integration/%: $(B)/obj/tests/integration/%.o $(HARNESS_O) $(B)/obj/tests/support.o $(ROOMS)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ROOMS) $(DAEMON_LIBS) $(TOOL_LIBS) -lcmocka
 
