@@ -1,0 +1,88 @@
+/* What engine and session know of each other; for the files of this room only. */
+#ifndef IST_ENGINE_STATE_H
+#define IST_ENGINE_STATE_H
+
+#include "base/span.h"
+#include "engine/engine.h"
+#include "engine/inbox.h"
+#include "engine/outbox.h"
+#include "engine/put.h"
+#include "engine/session.h"
+#include "engine/timers.h"
+#include "wire/frame.h"
+
+/* One request's keys at a time: requests run one after another, whatever session they are of. */
+struct ist_scratch {
+    struct ist_span *keys;
+    uint64_t *lengths;
+    struct ist_entry **entries;
+    uint8_t *status;
+    bool *present;
+};
+
+struct ist_engine {
+    struct ist_engine_config config; /* with its defaults filled in */
+    struct ist_store *store;         /* borrowed */
+    struct ist_stats stats;          /* counters; gauges are filled in by the snapshot */
+    struct ist_timers timers;
+    struct ist_scratch scratch;
+    struct ist_session *sessions, *changed;
+    bool draining;
+};
+
+enum ist_session_state { IST_SESSION_HELLO, IST_SESSION_OPEN, IST_SESSION_CLOSING };
+
+/* What the next bytes are. */
+enum ist_session_step {
+    IST_STEP_HEADER,
+    IST_STEP_BODY,
+    IST_STEP_PAYLOAD, /* of `put` */
+    IST_STEP_SKIP,    /* of a request for which there is no memory */
+};
+
+enum ist_session_end { IST_END_PEER, IST_END_PROTOCOL, IST_END_TIMEOUT, IST_END_OURS };
+
+struct ist_session {
+    struct ist_timer timer; /* first member */
+    struct ist_engine *engine;
+    uint64_t id;
+    void *user;
+    struct ist_session *prev, *next;
+    struct ist_session *changed_prev, *changed_next;
+    bool is_changed;
+    bool copying; /* staged payload waits for the edge to copy it */
+    bool begun;   /* the first byte of the frame has been looked at */
+    bool expired; /* what is queued will not be sent any more */
+    enum ist_session_state state;
+    enum ist_session_step step;
+    enum ist_session_end end;
+    uint32_t in_flight;                        /* requests begun whose reply has not left */
+    struct ist_frame frame;                    /* the one that is being received, from its body on */
+    uint64_t opened_ns, begin_ns, received_ns; /* begin: of that frame */
+    uint64_t unit_ns, sent_ns;                 /* unit: since when the outbox's first one waits */
+    uint64_t recv_named, send_named;
+    uint64_t skip_bytes;
+    struct ist_put *put; /* owned */
+    size_t put_item;     /* where the payload stands */
+    uint64_t put_at;
+    struct ist_inbox inbox;
+    struct ist_outbox outbox;
+};
+
+/* A complete request: answers it, or for a PUT with values begins to take them. */
+void ist_request_run(struct ist_session *session, struct ist_span body);
+/* All values are in. */
+void ist_request_finish_put(struct ist_session *session);
+/* A reply that says nothing but its status, to the session's frame. */
+void ist_request_fail(struct ist_session *session, enum ist_status status);
+
+/* No more is read; what is queued still leaves. */
+void ist_session_end(struct ist_session *session, enum ist_session_end end);
+/* The same, because the peer broke the protocol: logs it; answers when a frame is there to answer. */
+void ist_session_refuse(struct ist_session *session, bool answer, const char *why);
+void ist_session_mark_changed(struct ist_session *session);
+/* Its deadline has passed, or the timer was early. */
+void ist_session_tick(struct ist_session *session, uint64_t now_ns);
+void ist_session_drain(struct ist_session *session, uint64_t now_ns);
+
+#endif
