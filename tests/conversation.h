@@ -59,6 +59,8 @@ static inline void log_lines_write(void *context, enum ist_log_level level, uint
 
 struct world {
     struct failing_alloc failing;
+    struct ist_alloc alloc; /* the same, and with nothing left at all while `starved` */
+    bool starved;
     struct log_lines lines;
     struct ist_log log;
     struct ist_store *store;
@@ -72,6 +74,20 @@ struct world {
     bool unchecked; /* for speed */
 };
 
+static inline void *world_allocate(void *context, size_t bytes) {
+    struct world *world = context;
+    return world->starved ? NULL : ist_allocate(&world->failing.alloc, bytes);
+}
+
+static inline void *world_resize(void *context, void *memory, size_t bytes) {
+    struct world *world = context;
+    return world->starved ? NULL : ist_resize_array(&world->failing.alloc, memory, bytes, 1);
+}
+
+static inline void world_release(void *context, void *memory) {
+    ist_release(&((struct world *)context)->failing.alloc, memory);
+}
+
 struct world_options {
     uint64_t pool_bytes;
     uint64_t fail_at;
@@ -82,6 +98,7 @@ struct world_options {
 static inline bool world_try(struct world *world, struct world_options options) {
     *world = (struct world){.recv_max = SIZE_MAX, .send_max = SIZE_MAX, .buffers_max = BUFFERS_MAX};
     failing_alloc_init(&world->failing, options.fail_at);
+    world->alloc = (struct ist_alloc){world_allocate, world_resize, world_release, world};
     world->log = (struct ist_log){IST_LOG_WARNING, log_lines_write, &world->lines};
     uint64_t pool_bytes = options.pool_bytes == 0 ? POOL_BYTES : options.pool_bytes;
     const struct ist_store_config store_config = {
@@ -89,13 +106,13 @@ static inline bool world_try(struct world *world, struct world_options options) 
         .min_block_bytes = 512,
         .granule_bytes = 512,
         .hash_key = {1, 2},
-        .alloc = &world->failing.alloc,
+        .alloc = &world->alloc,
     };
     struct ist_engine_config config = options.engine;
     config.incarnation = 77;
     config.sessions_max = config.sessions_max == 0 ? 4 : config.sessions_max;
     config.server_name = "test/1";
-    config.alloc = &world->failing.alloc;
+    config.alloc = &world->alloc;
     config.log = &world->log;
     world->now_ns = 5 * SECOND;
     if (ist_store_new(&store_config, &world->store) != IST_OK) {

@@ -263,6 +263,40 @@ static void test_memory__nth_allocation_fails_with_long_bodies__answered_or_ende
     run_with_failures(record_batches, false);
 }
 
+/* No memory at all for a while, from every byte on: no harm, and once there is some again, other sessions work. */
+static void test_memory__none_left__answered_or_ended(void **state) {
+    (void)state;
+    struct bytes in = {0}, out = {0}, expected = {0};
+    record(&in);
+    listen_to(&in, &expected);
+    struct world world;
+    world_init(&world, (struct world_options){0});
+    for (size_t at = 0; at < in.count; at++) {
+        struct ist_session *session = world_open(&world);
+        out.count = 0;
+        edge_feed(&world, session, in.data, at);
+        edge_take(&world, session, &out, SIZE_MAX);
+        world.starved = true;
+        struct ist_session *none;
+        assert_int_equal(ist_session_open(world.engine, 1, NULL, 0, &none), IST_NO_MEMORY);
+        struct bytes rest = {.data = in.data + at, .count = in.count - at};
+        edge_run(&world, session, &rest, &out);
+        assert_int_equal(ist_session_wants(session), IST_WANT_CLOSE);
+        ist_session_close(session);
+        world.starved = false;
+        ist_store_purge(world.store);
+    }
+    struct ist_session *session = world_open(&world);
+    out.count = 0;
+    edge_run(&world, session, &in, &out);
+    assert_int_equal(out.count, expected.count);
+    ist_session_close(session);
+    world_fini(&world);
+    bytes_free(&in);
+    bytes_free(&out);
+    bytes_free(&expected);
+}
+
 static void test_garbage__random_bytes_and_flipped_bits__no_harm(void **state) {
     (void)state;
     struct bytes in = {0}, out = {0};
@@ -298,6 +332,7 @@ int main(void) {
         cmocka_unit_test(test_close__before_pending_copies__nothing_stays_pinned),
         cmocka_unit_test(test_memory__nth_allocation_fails__answered_or_ended),
         cmocka_unit_test(test_memory__nth_allocation_fails_with_long_bodies__answered_or_ended),
+        cmocka_unit_test(test_memory__none_left__answered_or_ended),
         cmocka_unit_test(test_garbage__random_bytes_and_flipped_bits__no_harm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -39,7 +39,8 @@ void ist_inbox_consume(struct ist_inbox *inbox, size_t bytes) {
 }
 
 void ist_inbox_trim(struct ist_inbox *inbox) {
-    if (inbox->stage == NULL || inbox->begin < inbox->end) {
+    bool awaits_body = inbox->body == NULL && inbox->body_bytes > 0; /* which this stage has room for */
+    if (inbox->stage == NULL || inbox->begin < inbox->end || awaits_body) {
         return;
     }
     inbox->begin = inbox->end = 0;
@@ -167,15 +168,12 @@ void ist_inbox_body_received(struct ist_inbox *inbox, uint32_t bytes) {
     inbox->body_have += bytes;
 }
 
-uint64_t ist_inbox_memory_bytes(const struct ist_inbox *inbox) {
-    return (inbox->stage == inbox->fallback ? 0 : inbox->room) + (uint64_t)inbox->body_room;
-}
-
 void ist_inbox_check(const struct ist_inbox *inbox) {
     IST_ASSERT(inbox->begin <= inbox->end && inbox->end <= inbox->room);
     IST_ASSERT(inbox->stage != NULL || inbox->room == 0);
     IST_ASSERT(inbox->room <= IST_STAGE_BYTES_MAX);
     IST_ASSERT(inbox->body_have <= inbox->body_room && inbox->body_room <= inbox->body_bytes);
     IST_ASSERT((inbox->body == NULL) == (inbox->body_room == 0));
+    IST_ASSERT(inbox->body != NULL || inbox->body_bytes <= inbox->room);
     IST_ASSERT(inbox->wanted_room >= IST_STAGE_BYTES_MIN && inbox->wanted_room <= IST_STAGE_BYTES_MAX);
 }

@@ -57,7 +57,6 @@ void ist_inbox_stage_received(struct ist_inbox *inbox, uint32_t bytes);
 /* Gives back a stage that is empty and larger than what an idle session may keep. */
 void ist_inbox_trim(struct ist_inbox *inbox);
 
-uint64_t ist_inbox_memory_bytes(const struct ist_inbox *inbox);
 void ist_inbox_check(const struct ist_inbox *inbox);
 
 #endif
