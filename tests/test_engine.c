@@ -285,7 +285,8 @@ static void test_timeout__large_and_steady__is_given_its_time(void **state) {
     struct world world;
     struct bytes in = {0}, out = {0};
     const uint64_t bytes = 64ull << 20;
-    world_init(&world, (struct world_options){.pool_bytes = 128ull << 20});
+    world_init(&world, (struct world_options){.pool_bytes = 128ull << 20,
+                                              .engine.queued_bytes_max = 1ull << 30});
     struct ist_session *session = open_and_greet(&world, &out);
     struct ist_span key = ist_span_of("k", 1);
     say_keys(&in, IST_OP_PUT, 0, 2, &key, &bytes, 1, bytes);
@@ -300,11 +301,13 @@ static void test_timeout__large_and_steady__is_given_its_time(void **state) {
     assert_int_equal(read_replies(&out, &reply, 1), 1);
     assert_int_equal(reply.keys.key_status.data[0], IST_OK);
 
-    /* The same for its way back; then a reader that stops. */
+    /* The same for its way back, three times, each with a time of its own; then a reader that stops. */
     in.count = out.count = 0;
-    say_get(&in, 3, "k", bytes);
+    for (uint64_t id = 3; id < 6; id++) {
+        say_get(&in, id, "k", bytes);
+    }
     edge_feed(&world, session, in.data, in.count);
-    for (int i = 0; i < 64; i++) {
+    for (int i = 0; i < 3 * 64; i++) {
         tick(&world, world.now_ns + SECOND);
         assert_true(edge_take(&world, session, &out, 1 << 20) > 0);
         out.count = 0;

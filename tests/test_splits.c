@@ -4,7 +4,7 @@
 #define CONVERSATION_REPLIES 40u
 
 static void record(struct bytes *in) {
-    static uint8_t long_key[IST_KEY_BYTES_MAX];
+    static uint8_t long_key[100];
     const struct ist_span keys[5] = {ist_span_of("one", 3), ist_span_of("two", 3), ist_span_of("", 0),
                                      ist_span_of(long_key, sizeof(long_key)), ist_span_of("one", 3)};
     const uint64_t lengths[5] = {700, 1, 5, 0, 90};
@@ -134,14 +134,14 @@ static void run_in_pieces(void (*what)(struct bytes *), uint64_t seed, bool chec
 
 static void test_split__random_pieces_both_ways__same_replies(void **state) {
     (void)state;
-    for (uint64_t seed = 1; seed <= 150; seed++) {
+    for (uint64_t seed = 1; seed <= 60; seed++) {
         run_in_pieces(record, seed, true);
     }
 }
 
 static void test_split__long_bodies_in_random_pieces__same_replies(void **state) {
     (void)state;
-    for (uint64_t seed = 1; seed <= 20; seed++) {
+    for (uint64_t seed = 1; seed <= 10; seed++) {
         run_in_pieces(record_long, seed, false);
     }
 }
@@ -304,7 +304,7 @@ static void test_garbage__random_bytes_and_flipped_bits__no_harm(void **state) {
     struct world world;
     world_init(&world, (struct world_options){0});
     uint64_t random = 42;
-    for (int i = 0; i < 3000; i++) {
+    for (int i = 0; i < 1000; i++) {
         struct ist_session *session = world_open(&world);
         struct bytes bent = {0};
         bytes_add(&bent, in.data, in.count);
