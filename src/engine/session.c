@@ -18,60 +18,9 @@ static const struct ist_log *log_of(const struct ist_session *session) {
 
 /* ---- time ------------------------------------------------------------------------------------------- */
 
-/* What a transfer of so many bytes may take, beside a pause. */
-static uint64_t transfer_ns(uint64_t bytes) {
-    uint64_t seconds = bytes / IST_TRANSFER_BYTES_PER_SEC_MIN;
-    if (seconds >= IST_NEVER_NS / 4 / IST_NS_PER_SEC) {
-        return IST_NEVER_NS / 4;
-    }
-    return seconds * IST_NS_PER_SEC +
-           bytes % IST_TRANSFER_BYTES_PER_SEC_MIN * IST_NS_PER_SEC / IST_TRANSFER_BYTES_PER_SEC_MIN;
-}
-
-static uint64_t smaller(uint64_t a, uint64_t b) {
-    return a < b ? a : b;
-}
-
-/* A transfer that began, and moved its last byte, at these times. */
-static uint64_t transfer_deadline(const struct ist_session *session, uint64_t begin_ns,
-                                  uint64_t moved_ns, uint64_t bytes) {
-    uint64_t pause_ns = session->engine->config.progress_timeout_ns;
-    return smaller(moved_ns + pause_ns, begin_ns + pause_ns + transfer_ns(bytes));
-}
-
-static uint64_t saturated_sum(uint64_t a, uint64_t b) {
-    return a + smaller(b, UINT64_MAX - a);
-}
-
-static uint64_t frame_bytes(const struct ist_session *session) {
-    if (session->step == IST_STEP_HEADER) {
-        return IST_FRAME_BYTES;
-    }
-    return saturated_sum(session->frame.payload_bytes, IST_FRAME_BYTES + session->frame.body_bytes);
-}
-
-static uint64_t deadline(const struct ist_session *session) {
-    uint64_t at_ns = IST_NEVER_NS;
-    if (session->expired) {
-        return at_ns;
-    }
-    if (session->state == IST_SESSION_HELLO) {
-        at_ns = session->opened_ns + session->engine->config.handshake_timeout_ns;
-    }
-    if (session->state != IST_SESSION_CLOSING && session->begun) {
-        at_ns = smaller(at_ns, transfer_deadline(session, session->begin_ns, session->received_ns,
-                                                 frame_bytes(session)));
-    }
-    if (!ist_outbox_is_empty(&session->outbox)) {
-        at_ns = smaller(at_ns, transfer_deadline(session, session->unit_ns, session->sent_ns,
-                                                 ist_outbox_unit_bytes(&session->outbox)));
-    }
-    return at_ns;
-}
-
 /* A timer that is early costs one tick; moving it at each byte would cost more. */
 static void arm(struct ist_session *session) {
-    uint64_t at_ns = deadline(session);
+    uint64_t at_ns = ist_session_deadline_ns(session);
     if (at_ns != IST_NEVER_NS && (session->timer.place == 0 || session->timer.at_ns > at_ns)) {
         ist_timers_arm(&session->engine->timers, &session->timer, at_ns);
     }
@@ -79,7 +28,7 @@ static void arm(struct ist_session *session) {
 
 void ist_session_tick(struct ist_session *session, uint64_t now_ns) {
     struct ist_timers *timers = &session->engine->timers;
-    uint64_t at_ns = deadline(session);
+    uint64_t at_ns = ist_session_deadline_ns(session);
     if (at_ns > now_ns) {
         ist_timers_disarm(timers, &session->timer);
         if (at_ns != IST_NEVER_NS) {
@@ -272,7 +221,8 @@ static bool take_header(struct ist_session *session, uint64_t now_ns) {
     }
     ist_inbox_consume(inbox, IST_FRAME_BYTES);
     if (ist_inbox_body_begin(inbox, session->frame.body_bytes) != IST_OK) {
-        session->skip_bytes = saturated_sum(session->frame.payload_bytes, session->frame.body_bytes);
+        session->skip_bytes =
+            ist_saturated_sum(session->frame.payload_bytes, session->frame.body_bytes);
         session->step = IST_STEP_SKIP;
     }
     return true;
@@ -286,7 +236,7 @@ static void end_frame(struct ist_session *session) {
 /* No memory for the body: what has come and what will come of the request goes nowhere. */
 static void skip_request(struct ist_session *session) {
     uint64_t missing = ist_inbox_body_end(&session->inbox);
-    session->skip_bytes = saturated_sum(session->frame.payload_bytes, missing);
+    session->skip_bytes = ist_saturated_sum(session->frame.payload_bytes, missing);
     session->step = IST_STEP_SKIP;
 }
 
@@ -337,14 +287,14 @@ static bool take_payload(struct ist_session *session) {
         session->copying = true;
         return false;
     }
-    uint64_t bytes = smaller(put_rest(session), staged.bytes);
+    uint64_t bytes = ist_smaller(put_rest(session), staged.bytes);
     ist_inbox_consume(&session->inbox, (size_t)bytes);
     advance_put(session, bytes);
     return true;
 }
 
 static bool take_skipped(struct ist_session *session) {
-    uint64_t bytes = smaller(session->skip_bytes, ist_inbox_staged(&session->inbox).bytes);
+    uint64_t bytes = ist_smaller(session->skip_bytes, ist_inbox_staged(&session->inbox).bytes);
     ist_inbox_consume(&session->inbox, (size_t)bytes);
     session->skip_bytes -= bytes;
     if (session->skip_bytes > 0) {
@@ -445,7 +395,7 @@ size_t ist_session_recv_buffers(struct ist_session *session, struct ist_buffer *
     }
     session->recv_named = 0;
     for (size_t i = 0; i < named; i++) {
-        session->recv_named = saturated_sum(session->recv_named, buffers[i].bytes);
+        session->recv_named = ist_saturated_sum(session->recv_named, buffers[i].bytes);
     }
     return named;
 }
@@ -457,16 +407,16 @@ void ist_session_received(struct ist_session *session, uint64_t bytes, uint64_t 
     session->engine->stats.received_bytes += bytes;
     if (session->step == IST_STEP_PAYLOAD) {
         while (bytes > 0 && session->put_item < ist_put_count(session->put)) {
-            uint64_t part = smaller(bytes, put_rest(session));
+            uint64_t part = ist_smaller(bytes, put_rest(session));
             advance_put(session, part);
             bytes -= part;
         }
     } else if (session->step == IST_STEP_SKIP) {
-        uint64_t part = smaller(bytes, session->skip_bytes);
+        uint64_t part = ist_smaller(bytes, session->skip_bytes);
         session->skip_bytes -= part;
         bytes -= part;
     } else if (ist_inbox_body_free(&session->inbox) > 0) {
-        uint32_t part = (uint32_t)smaller(bytes, ist_inbox_body_free(&session->inbox));
+        uint32_t part = (uint32_t)ist_smaller(bytes, ist_inbox_body_free(&session->inbox));
         ist_inbox_body_received(&session->inbox, part);
         bytes -= part;
     }
@@ -484,7 +434,7 @@ bool ist_session_copy(const struct ist_session *session, struct ist_copy *copy) 
     *copy = (struct ist_copy){
         .from = staged.data,
         .offset = ist_entry_offset(ist_put_reserved(session->put, session->put_item)) + session->put_at,
-        .bytes = smaller(put_rest(session), staged.bytes),
+        .bytes = ist_smaller(put_rest(session), staged.bytes),
     };
     return true;
 }
@@ -548,7 +498,7 @@ void ist_session_check(const struct ist_session *session) {
     if (session->put != NULL) {
         ist_put_check(session->put);
     }
-    uint64_t at_ns = deadline(session);
+    uint64_t at_ns = ist_session_deadline_ns(session);
     IST_ASSERT(at_ns == IST_NEVER_NS || (session->timer.place != 0 && session->timer.at_ns <= at_ns));
     unsigned wants = ist_session_wants(session);
     IST_ASSERT(wants != 0);

@@ -11,6 +11,14 @@
 #include "engine/timers.h"
 #include "wire/frame.h"
 
+static inline uint64_t ist_smaller(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
+static inline uint64_t ist_saturated_sum(uint64_t a, uint64_t b) {
+    return a + ist_smaller(b, UINT64_MAX - a);
+}
+
 /* One request's keys at a time: requests run one after another, whatever session they are of. */
 struct ist_scratch {
     struct ist_span *keys;
@@ -68,6 +76,9 @@ struct ist_session {
     struct ist_inbox inbox;
     struct ist_outbox outbox;
 };
+
+/* The earliest of its deadlines: handshake, a request that arrives, a reply that leaves; IST_NEVER_NS: none. */
+uint64_t ist_session_deadline_ns(const struct ist_session *session);
 
 /* A complete request: answers it, or for a PUT with values begins to take them. */
 void ist_request_run(struct ist_session *session, struct ist_span body);

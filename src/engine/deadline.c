@@ -1,0 +1,45 @@
+/* When a session runs out of time. */
+#include "engine/state.h"
+
+/* What a transfer of so many bytes may take, beside a pause. */
+static uint64_t transfer_ns(uint64_t bytes) {
+    uint64_t seconds = bytes / IST_TRANSFER_BYTES_PER_SEC_MIN;
+    if (seconds >= IST_NEVER_NS / 4 / IST_NS_PER_SEC) {
+        return IST_NEVER_NS / 4;
+    }
+    return seconds * IST_NS_PER_SEC +
+           bytes % IST_TRANSFER_BYTES_PER_SEC_MIN * IST_NS_PER_SEC / IST_TRANSFER_BYTES_PER_SEC_MIN;
+}
+
+/* A transfer that began, and moved its last byte, at these times. */
+static uint64_t transfer_deadline(const struct ist_session *session, uint64_t begin_ns,
+                                  uint64_t moved_ns, uint64_t bytes) {
+    uint64_t pause_ns = session->engine->config.progress_timeout_ns;
+    return ist_smaller(moved_ns + pause_ns, begin_ns + pause_ns + transfer_ns(bytes));
+}
+
+static uint64_t frame_bytes(const struct ist_session *session) {
+    if (session->step == IST_STEP_HEADER) {
+        return IST_FRAME_BYTES;
+    }
+    return ist_saturated_sum(session->frame.payload_bytes, IST_FRAME_BYTES + session->frame.body_bytes);
+}
+
+uint64_t ist_session_deadline_ns(const struct ist_session *session) {
+    uint64_t at_ns = IST_NEVER_NS;
+    if (session->expired) {
+        return at_ns;
+    }
+    if (session->state == IST_SESSION_HELLO) {
+        at_ns = session->opened_ns + session->engine->config.handshake_timeout_ns;
+    }
+    if (session->state != IST_SESSION_CLOSING && session->begun) {
+        at_ns = ist_smaller(at_ns, transfer_deadline(session, session->begin_ns, session->received_ns,
+                                                     frame_bytes(session)));
+    }
+    if (!ist_outbox_is_empty(&session->outbox)) {
+        at_ns = ist_smaller(at_ns, transfer_deadline(session, session->unit_ns, session->sent_ns,
+                                                     ist_outbox_unit_bytes(&session->outbox)));
+    }
+    return at_ns;
+}
