@@ -32,20 +32,25 @@ ENGINE := deadline engine get inbox outbox put request session stats timers
 CLIENT :=
 WORKLOAD := block_key content generator model source trace unlimited unpack
 DAEMON := announce listener log_sink loop machine memory tcp upkeep
-CLI :=
-BENCH :=
+CLI := cli
+BENCH := bench
+REPLAY :=
 
 TESTS :=
+# base, store
 TESTS += test_base
 TESTS += test_pool
 TESTS += test_index
 TESTS += test_evict
+# wire, engine
 TESTS += test_frame
 TESTS += test_codec
 TESTS += test_session
 TESTS += test_splits
 TESTS += test_engine
 TESTS += test_stats
+# client
+# daemon
 TESTS += test_announce
 TESTS += test_listener
 TESTS += test_log_sink
@@ -54,6 +59,7 @@ TESTS += test_machine
 TESTS += test_memory
 TESTS += test_tcp
 TESTS += test_upkeep
+# workload, tools
 HARNESS := harness http program raw values
 INTEGRATION :=
 INTEGRATION += test_hostile
@@ -65,6 +71,7 @@ INTEGRATION += test_crowd
 INTEGRATION += test_restart
 INTEGRATION += test_options
 INTEGRATION += test_http
+# the tools
 INTEGRATION_VALGRIND := # those short enough to run under valgrind too
 
 objects = $(patsubst %,$(B)/obj/src/$(1)/%.o,$(2))
@@ -76,7 +83,7 @@ CLIENT_O := $(call objects,client,$(CLIENT))
 WORKLOAD_O := $(call objects,workload,$(WORKLOAD))
 DAEMON_O := $(call objects,daemon,$(DAEMON))
 CLI_O := $(call objects,tools,$(CLI))
-BENCH_O := $(call objects,tools,$(BENCH))
+BENCH_O := $(call objects,tools,$(BENCH) $(REPLAY))
 MAIN_O := $(B)/obj/src/daemon/main.o $(B)/obj/src/tools/cli.o $(B)/obj/src/tools/bench.o
 
 CORE := $(B)/libcore.a

@@ -1,0 +1,307 @@
+/* infinistore: the daemon. Puts the rooms together, runs the loop, takes them apart. */
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <ev.h>
+
+#include "base/size.h"
+#include "daemon/admin.h"
+#include "daemon/announce.h"
+#include "daemon/config.h"
+#include "daemon/control.h"
+#include "daemon/listener.h"
+#include "daemon/log_sink.h"
+#include "daemon/loop.h"
+#include "daemon/machine.h"
+#include "daemon/memory.h"
+#include "daemon/tcp.h"
+#include "engine/engine.h"
+#include "infinistore/infinistore.h"
+#include "store/store.h"
+
+#define SERVER_NAME "infinistore/" IST_VERSION
+#define GRANULE_BYTES 4096u
+/* Of a machine's memory, what --auto-increase leaves to others when --max-pool-size does not say. */
+#define LEFT_TO_OTHERS_SHARE 0.1
+/* --auto-increase: this much more when the pool is filled to this share. */
+#define INCREASE_BYTES (10ull << 30)
+#define INCREASE_THRESHOLD 0.8
+/* Descriptors that are no client's: listeners, HTTP, the loop's own. */
+#define OWN_DESCRIPTORS 128u
+
+struct daemon {
+    const struct ist_config *config;
+    struct ist_log log;
+    int log_fd;
+    uint32_t sessions_max;
+    uint64_t pool_bytes, pool_bytes_max;
+    struct ist_memory *memory;
+    struct ist_store *store;
+    struct ist_engine *engine;
+    struct ev_loop *ev;
+    struct ist_tcp *tcp;
+    struct ist_listeners *listeners;
+    struct ist_control *control;
+    struct ist_loop *loop;
+    struct ist_admin *admin;
+};
+
+static uint64_t round_down(uint64_t bytes, uint64_t unit) {
+    return bytes / unit * unit;
+}
+
+static uint64_t available_bytes(void *context) {
+    (void)context;
+    return ist_machine_available_bytes("");
+}
+
+/* How large the pool is, and may get. */
+static void size_pool(struct daemon *daemon) {
+    const struct ist_config *config = daemon->config;
+    daemon->pool_bytes = (config->prealloc_bytes + GRANULE_BYTES - 1) / GRANULE_BYTES * GRANULE_BYTES;
+    daemon->pool_bytes_max = daemon->pool_bytes;
+    if (!config->auto_increase) {
+        return;
+    }
+    uint64_t max = config->max_pool_bytes;
+    if (max == 0) {
+        uint64_t available = available_bytes(NULL);
+        max = available - (uint64_t)((double)available * LEFT_TO_OTHERS_SHARE);
+    }
+    max = round_down(max, GRANULE_BYTES);
+    if (max > daemon->pool_bytes_max) {
+        daemon->pool_bytes_max = max;
+    }
+}
+
+static enum ist_status make_pool(struct daemon *daemon) {
+    size_pool(daemon);
+    const struct ist_memory_config memory_config = {.bytes = daemon->pool_bytes,
+                                                    .bytes_max = daemon->pool_bytes_max,
+                                                    .first_segment_bytes =
+                                                        IST_MEMORY_FIRST_SEGMENT_BYTES,
+                                                    .segment_bytes = IST_MEMORY_SEGMENT_BYTES,
+                                                    .huge_pages = daemon->config->hugepages,
+                                                    .available_bytes = available_bytes,
+                                                    .alloc = ist_alloc_system(),
+                                                    .log = &daemon->log};
+    enum ist_status status = ist_memory_new(&memory_config, &daemon->memory);
+    if (status != IST_OK) {
+        return status; /* it was logged */
+    }
+    struct ist_store_config store_config = {.pool_bytes_max = daemon->pool_bytes_max,
+                                            .min_block_bytes = daemon->config->min_block_bytes,
+                                            .granule_bytes = GRANULE_BYTES,
+                                            .alloc = ist_alloc_system()};
+    if (store_config.granule_bytes > store_config.min_block_bytes) {
+        store_config.granule_bytes = store_config.min_block_bytes;
+    }
+    if (getrandom(&store_config.hash_key, sizeof(store_config.hash_key), 0) !=
+        sizeof(store_config.hash_key)) {
+        ist_log_error(&daemon->log, 0, "the kernel gives no random numbers: %s", strerror(errno));
+        return IST_CONFIG;
+    }
+    status = ist_store_new(&store_config, &daemon->store);
+    if (status == IST_OK) {
+        status = ist_store_grow(daemon->store, ist_memory_take(daemon->memory));
+    }
+    if (status != IST_OK) {
+        ist_log_error(&daemon->log, 0, "cannot make the store: %s", ist_status_text(status));
+    }
+    return status;
+}
+
+static enum ist_status make_engine(struct daemon *daemon) {
+    struct ist_engine_config config = {.sessions_max = daemon->sessions_max,
+                                       .server_name = SERVER_NAME,
+                                       .alloc = ist_alloc_system(),
+                                       .log = &daemon->log};
+    do {
+        if (getrandom(&config.incarnation, sizeof(config.incarnation), 0) !=
+            sizeof(config.incarnation)) {
+            ist_log_error(&daemon->log, 0, "the kernel gives no random numbers: %s", strerror(errno));
+            return IST_CONFIG;
+        }
+    } while (config.incarnation == 0);
+    enum ist_status status = ist_engine_new(&config, daemon->store, &daemon->engine);
+    if (status != IST_OK) {
+        ist_log_error(&daemon->log, 0, "cannot make the engine: %s", ist_status_text(status));
+    }
+    return status;
+}
+
+static void on_accepted(void *context, int fd) {
+    struct daemon *daemon = context;
+    ist_tcp_accept(daemon->tcp, fd);
+}
+
+static enum ist_status listen_everywhere(struct daemon *daemon) {
+    const struct ist_config *config = daemon->config;
+    enum ist_status status = IST_OK;
+    for (size_t i = 0; i < config->host_count && status == IST_OK; i++) {
+        status = ist_listeners_add_tcp(daemon->listeners, config->hosts[i], config->service_port);
+    }
+    if (config->unix_socket != NULL && status == IST_OK) {
+        status = ist_listeners_add_unix(daemon->listeners, config->unix_socket);
+    }
+    return status; /* it was logged */
+}
+
+static enum ist_status make_edge(struct daemon *daemon) {
+    daemon->ev = ev_loop_new(EVFLAG_NOENV | ev_recommended_backends());
+    if (daemon->ev == NULL) {
+        ist_log_error(&daemon->log, 0, "cannot make an event loop: %s", strerror(errno));
+        return IST_CONFIG;
+    }
+    const struct ist_tcp_config tcp_config = {.loop = daemon->ev,
+                                              .engine = daemon->engine,
+                                              .pool_base = ist_memory_base(daemon->memory),
+                                              .alloc = ist_alloc_system(),
+                                              .log = &daemon->log};
+    const struct ist_listeners_config listeners_config = {.loop = daemon->ev,
+                                                          .accepted = on_accepted,
+                                                          .context = daemon,
+                                                          .alloc = ist_alloc_system(),
+                                                          .log = &daemon->log};
+    enum ist_status status = ist_tcp_new(&tcp_config, &daemon->tcp);
+    if (status == IST_OK) {
+        status = ist_listeners_new(&listeners_config, &daemon->listeners);
+    }
+    if (status == IST_OK) {
+        status = listen_everywhere(daemon);
+    }
+    return status;
+}
+
+static void on_control(void *context) {
+    struct daemon *daemon = context;
+    ist_control_run(daemon->control, daemon->store, daemon->engine);
+}
+
+static enum ist_status make_loop(struct daemon *daemon) {
+    const struct ist_config *config = daemon->config;
+    const struct ist_loop_config loop_config = {
+        .ev = daemon->ev,
+        .engine = daemon->engine,
+        .store = daemon->store,
+        .memory = daemon->memory,
+        .tcp = daemon->tcp,
+        .listeners = daemon->listeners,
+        .upkeep = {.auto_increase = config->auto_increase,
+                   .increase_bytes = INCREASE_BYTES,
+                   .increase_threshold = INCREASE_THRESHOLD,
+                   .periodic_evict = config->periodic_evict,
+                   .evict_min_threshold = config->evict_min_threshold,
+                   .evict_max_threshold = config->evict_max_threshold},
+        .evict_interval_sec = config->evict_interval_sec,
+        .drain_timeout_ns = config->drain_timeout_ns,
+        .control_fd = ist_control_fd(daemon->control),
+        .control = on_control,
+        .control_context = daemon,
+        .alloc = ist_alloc_system(),
+        .log = &daemon->log};
+    return ist_loop_new(&loop_config, &daemon->loop);
+}
+
+static enum ist_status make_admin(struct daemon *daemon) {
+    const struct ist_admin_config config = {.config = daemon->config,
+                                            .control = daemon->control,
+                                            .alloc = ist_alloc_system(),
+                                            .log = &daemon->log};
+    return ist_admin_new(&config, &daemon->admin); /* it was logged */
+}
+
+#define ANNOUNCEMENTS_MAX 64
+
+static enum ist_status announce(struct daemon *daemon) {
+    struct ist_announcement all[ANNOUNCEMENTS_MAX];
+    size_t count = 0;
+    const char *address;
+    for (size_t i = 0; count < ANNOUNCEMENTS_MAX; i++) {
+        address = ist_listeners_address(daemon->listeners, i, &all[count].kind);
+        if (address == NULL) {
+            break;
+        }
+        all[count++].address = address;
+    }
+    for (size_t i = 0; count < ANNOUNCEMENTS_MAX; i++) {
+        address = ist_admin_address(daemon->admin, i);
+        if (address == NULL) {
+            break;
+        }
+        all[count++] = (struct ist_announcement){.kind = "manage", .address = address};
+    }
+    ist_announce_log(&daemon->log, all, count);
+    if (daemon->config->port_file == NULL) {
+        return IST_OK;
+    }
+    return ist_announce_file(&daemon->log, daemon->config->port_file, all, count);
+}
+
+/* One session needs one descriptor. */
+static void limit_sessions(struct daemon *daemon, uint64_t descriptors) {
+    daemon->sessions_max = daemon->config->sessions_max;
+    uint64_t possible =
+        descriptors > 2 * OWN_DESCRIPTORS ? descriptors - OWN_DESCRIPTORS : descriptors / 2;
+    if (daemon->sessions_max > possible) {
+        ist_log_warning(&daemon->log, 0,
+                        "%" PRIu64 " descriptors allow %" PRIu64 " sessions, not %" PRIu32, descriptors,
+                        possible, daemon->sessions_max);
+        daemon->sessions_max = (uint32_t)possible;
+    }
+}
+
+static enum ist_status daemon_start(struct daemon *daemon) {
+    enum ist_status (*const steps[])(struct daemon *) = {
+        make_pool, make_engine, make_edge, make_control, make_loop, make_admin, announce};
+    limit_sessions(daemon, ist_machine_prepare(&daemon->log));
+    ist_log_info(&daemon->log, 0, "%s: this build serves TCP and AF_UNIX, not RDMA", SERVER_NAME);
+    for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+        enum ist_status status = steps[i](daemon);
+        if (status != IST_OK) {
+            return status;
+        }
+    }
+    ist_listeners_start(daemon->listeners);
+    return IST_OK;
+}
+
+/* Whatever of it there is. */
+static void daemon_stop(struct daemon *daemon) {
+    ist_admin_free(daemon->admin);
+    ist_loop_free(daemon->loop);
+    ist_control_free(daemon->control);
+    ist_listeners_free(daemon->listeners);
+    ist_tcp_free(daemon->tcp);
+    if (daemon->ev != NULL) {
+        ev_loop_destroy(daemon->ev);
+    }
+    ist_engine_free(daemon->engine);
+    ist_store_free(daemon->store);
+    ist_memory_free(daemon->memory);
+}
+
+static int daemon_run(const struct ist_config *config) {
+    struct daemon daemon = {.config = config, .log_fd = STDERR_FILENO};
+    daemon.log = (struct ist_log){
+        .level = config->log_level, .write = ist_log_sink_write, .context = &daemon.log_fd};
+    bool drained = false;
+    enum ist_status status = daemon_start(&daemon);
+    if (status == IST_OK) {
+        drained = ist_loop_run(daemon.loop);
+        if (config->port_file != NULL) {
+            (void)unlink(config->port_file);
+        }
+    }
+    daemon_stop(&daemon);
+    if (drained) {
+        ist_log_info(&daemon.log, 0, "drained; goodbye");
+    }
+    return drained ? EXIT_SUCCESS : EXIT_FAILURE;
+}
