@@ -100,7 +100,7 @@ DAEMON_LIBS := -lev -lmicrohttpd $(NANOPB)
 TOOL_LIBS := -ljansson -llzma -lz -lm $(NANOPB)
 
 .PHONY: all
-all: $(PROGRAMS) $(LIB_A) $(LIB_SO) ## the programs and the client library
+all: $(CORE) $(ROOMS) ## what there is so far: the rooms
 
 # ---- generated -----------------------------------------------------------------------------------
 $(B)/gen/wire/%.pb.c $(B)/gen/wire/%.pb.h: src/wire/%.proto src/wire/%.options
