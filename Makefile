@@ -33,7 +33,7 @@ CLIENT :=
 WORKLOAD := block_key content generator model source trace unlimited unpack
 DAEMON := announce listener log_sink loop machine memory tcp upkeep
 CLI := cli
-BENCH := bench
+BENCH := bench histogram
 REPLAY :=
 
 TESTS :=
@@ -59,7 +59,9 @@ TESTS += test_machine
 TESTS += test_memory
 TESTS += test_tcp
 TESTS += test_upkeep
-# workload, tools
+# workload
+# tools: bench
+TESTS += test_histogram
 HARNESS := harness http program raw values
 INTEGRATION :=
 INTEGRATION += test_hostile
