@@ -33,7 +33,7 @@ CLIENT :=
 WORKLOAD := block_key content generator model source trace unlimited unpack
 DAEMON := announce listener log_sink loop machine memory tcp upkeep
 CLI := cli
-BENCH := bench histogram
+BENCH := bench bench_options histogram
 REPLAY :=
 
 TESTS :=
@@ -62,6 +62,7 @@ TESTS += test_upkeep
 # workload
 # tools: bench
 TESTS += test_histogram
+TESTS += test_bench_options
 HARNESS := harness http program raw values
 INTEGRATION :=
 INTEGRATION += test_hostile
