@@ -31,8 +31,9 @@
 #else
 #define IST_STATIC_ASSERT _Static_assert
 #endif
-/* 4 bytes cover a key's tag and length, 5 its size as a 35-bit varint; 1 KiB the other fields. */
-IST_STATIC_ASSERT(IST_KEYS_PER_REQUEST_MAX *(IST_KEY_BYTES_MAX + 4ull + 5ull) + 1024 <=
+/* 4 bytes cover a key's tag and length, 5 its size as a 35-bit varint, 12 a place in remote memory; 1 KiB
+ * the other fields. */
+IST_STATIC_ASSERT(IST_KEYS_PER_REQUEST_MAX *(IST_KEY_BYTES_MAX + 4ull + 5ull + 12ull) + 1024 <=
                       IST_BODY_BYTES_MAX,
                   "the largest batch of the longest keys fits one body");
 IST_STATIC_ASSERT(IST_HELLO_BYTES_MAX < IST_BODY_BYTES_MAX, "a HELLO is a small body");

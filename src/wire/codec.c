@@ -17,6 +17,9 @@
 
 #define VARINT_BYTES_MAX 10u
 
+#define FIXED64_BYTES 8u
+#define FIXED32_BYTES 4u
+
 enum {
     WIRE_VARINT = 0,
     WIRE_BYTES = 2,
@@ -158,6 +161,50 @@ static pb_callback_t lengths_callback(struct lengths *lengths) {
     return (pb_callback_t){.funcs.decode = take_lengths, .arg = lengths};
 }
 
+struct remotes {
+    struct ist_remote *out;
+    size_t max, addresses, rkeys;
+};
+
+static uint64_t load_le(const uint8_t *in, size_t bytes) {
+    uint64_t value = 0;
+    for (size_t i = bytes; i > 0; i--) {
+        value = value << 8 | in[i - 1];
+    }
+    return value;
+}
+
+/* Packed: many at once. Not packed: one, from nanopb's stack. */
+static bool take_addresses(pb_istream_t *stream, const pb_field_t *field, void **arg) {
+    (void)field;
+    struct remotes *remotes = *arg;
+    struct ist_span rest = stream_rest(stream);
+    size_t count = rest.bytes / FIXED64_BYTES;
+    if (rest.bytes % FIXED64_BYTES != 0 || count > remotes->max - remotes->addresses) {
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        remotes->out[remotes->addresses++].address =
+            load_le(rest.data + i * FIXED64_BYTES, FIXED64_BYTES);
+    }
+    return stream_skip_rest(stream);
+}
+
+static bool take_rkeys(pb_istream_t *stream, const pb_field_t *field, void **arg) {
+    (void)field;
+    struct remotes *remotes = *arg;
+    struct ist_span rest = stream_rest(stream);
+    size_t count = rest.bytes / FIXED32_BYTES;
+    if (rest.bytes % FIXED32_BYTES != 0 || count > remotes->max - remotes->rkeys) {
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        remotes->out[remotes->rkeys++].rkey =
+            (uint32_t)load_le(rest.data + i * FIXED32_BYTES, FIXED32_BYTES);
+    }
+    return stream_skip_rest(stream);
+}
+
 static bool decode(struct ist_span body, const pb_msgdesc_t *fields, void *message) {
     static const uint8_t nothing = 0;
     pb_istream_t stream = pb_istream_from_buffer(body.bytes > 0 ? body.data : &nothing, body.bytes);
@@ -274,19 +321,106 @@ enum ist_status ist_codec_decode_hello_reply(struct ist_span body, struct ist_he
     return IST_OK;
 }
 
+/* ---- CONNECT ------------------------------------------------------------------------------------------- */
+
+#define UINT24_MAX 0xffffffu
+
+enum ist_status ist_codec_encode_endpoint(const struct ist_endpoint *endpoint, uint8_t *out,
+                                          size_t out_bytes, size_t *written) {
+    static const uint8_t nowhere[IST_GID_BYTES];
+    bool has_gid = memcmp(endpoint->gid, nowhere, IST_GID_BYTES) != 0;
+    struct ist_span gid = ist_span_of(endpoint->gid, has_gid ? IST_GID_BYTES : 0);
+    ist_wire_Endpoint message = {
+        .status = (uint32_t)endpoint->status,
+        .queue_pair = endpoint->queue_pair,
+        .packet_number = endpoint->packet_number,
+        .gid = text_callback(&gid),
+        .lid = endpoint->lid,
+        .mtu_bytes = endpoint->mtu_bytes,
+        .reads = endpoint->reads,
+        .messages = endpoint->messages,
+        .message_bytes = endpoint->message_bytes,
+    };
+    return encode(ist_wire_Endpoint_fields, &message, out, out_bytes, written);
+}
+
+enum ist_status ist_codec_decode_endpoint(struct ist_span body, struct ist_endpoint *endpoint) {
+    struct ist_span gid = {0};
+    struct view view = {.body = body, .out = &gid};
+    ist_wire_Endpoint message = {.gid = view_callback(&view)};
+    if (!decode(body, ist_wire_Endpoint_fields, &message) || !status_is_known(message.status) ||
+        message.queue_pair > UINT24_MAX || message.packet_number > UINT24_MAX ||
+        message.lid > UINT16_MAX || (gid.bytes != 0 && gid.bytes != IST_GID_BYTES)) {
+        return IST_PROTOCOL;
+    }
+    *endpoint = (struct ist_endpoint){
+        .status = (enum ist_status)message.status,
+        .queue_pair = message.queue_pair,
+        .packet_number = message.packet_number,
+        .lid = (uint16_t)message.lid,
+        .mtu_bytes = message.mtu_bytes,
+        .reads = message.reads,
+        .messages = message.messages,
+        .message_bytes = message.message_bytes,
+    };
+    if (gid.bytes > 0) {
+        memcpy(endpoint->gid, gid.data, IST_GID_BYTES);
+    }
+    return IST_OK;
+}
+
 /* ---- requests with keys --------------------------------------------------------------------------------- */
 
 size_t ist_codec_keys_bytes(const struct ist_span *keys, const uint64_t *lengths, size_t count) {
-    size_t bytes = lengths == NULL ? 0 : packed_field_bytes(lengths, count);
-    for (size_t i = 0; i < count; i++) {
-        bytes += 1 + varint_bytes(keys[i].bytes) + keys[i].bytes;
-    }
-    return bytes;
+    return ist_codec_remote_keys_bytes(keys, lengths, NULL, count);
 }
 
 enum ist_status ist_codec_encode_keys(const struct ist_span *keys, const uint64_t *lengths,
                                       size_t count, uint8_t *out, size_t out_bytes, size_t *written) {
-    if (ist_codec_keys_bytes(keys, lengths, count) > out_bytes) {
+    return ist_codec_encode_remote_keys(keys, lengths, NULL, count, out, out_bytes, written);
+}
+
+static size_t fixed_field_bytes(size_t one, size_t count) {
+    return count == 0 ? 0 : 1 + varint_bytes(count * one) + count * one;
+}
+
+size_t ist_codec_remote_keys_bytes(const struct ist_span *keys, const uint64_t *lengths,
+                                   const struct ist_remote *remotes, size_t count) {
+    size_t bytes = lengths == NULL ? 0 : packed_field_bytes(lengths, count);
+    for (size_t i = 0; i < count; i++) {
+        bytes += 1 + varint_bytes(keys[i].bytes) + keys[i].bytes;
+    }
+    return remotes == NULL ? bytes
+                           : bytes + fixed_field_bytes(FIXED64_BYTES, count) +
+                                 fixed_field_bytes(FIXED32_BYTES, count);
+}
+
+static uint8_t *put_le(uint8_t *out, uint64_t value, size_t bytes) {
+    for (size_t i = 0; i < bytes; i++) {
+        *out++ = (uint8_t)(value >> (8 * i));
+    }
+    return out;
+}
+
+static uint8_t *put_remotes(uint8_t *out, const struct ist_remote *remotes, size_t count) {
+    if (count == 0) {
+        return out;
+    }
+    out = put_varint(put_tag(out, ist_wire_KeysRequest_address_tag, WIRE_BYTES), count * FIXED64_BYTES);
+    for (size_t i = 0; i < count; i++) {
+        out = put_le(out, remotes[i].address, FIXED64_BYTES);
+    }
+    out = put_varint(put_tag(out, ist_wire_KeysRequest_rkey_tag, WIRE_BYTES), count * FIXED32_BYTES);
+    for (size_t i = 0; i < count; i++) {
+        out = put_le(out, remotes[i].rkey, FIXED32_BYTES);
+    }
+    return out;
+}
+
+enum ist_status ist_codec_encode_remote_keys(const struct ist_span *keys, const uint64_t *lengths,
+                                             const struct ist_remote *remotes, size_t count,
+                                             uint8_t *out, size_t out_bytes, size_t *written) {
+    if (ist_codec_remote_keys_bytes(keys, lengths, remotes, count) > out_bytes) {
         return IST_NO_SPACE;
     }
     uint8_t *at = out;
@@ -295,6 +429,9 @@ enum ist_status ist_codec_encode_keys(const struct ist_span *keys, const uint64_
     }
     if (lengths != NULL) {
         at = put_packed(at, ist_wire_KeysRequest_length_tag, lengths, count);
+    }
+    if (remotes != NULL) {
+        at = put_remotes(at, remotes, count);
     }
     *written = (size_t)(at - out);
     return IST_OK;
@@ -317,20 +454,34 @@ static bool take_key(pb_istream_t *stream, const pb_field_t *field, void **arg) 
     return stream_skip_rest(stream);
 }
 
-enum ist_status ist_codec_decode_keys(struct ist_span body, struct ist_span *keys, uint64_t *lengths,
-                                      size_t max, size_t *count, size_t *length_count) {
+enum ist_status ist_codec_decode_remote_keys(struct ist_span body, struct ist_span *keys,
+                                             uint64_t *lengths, struct ist_remote *remotes, size_t max,
+                                             size_t *count, size_t *length_count,
+                                             size_t *remote_count) {
     struct keys key_sink = {.body = body, .out = keys, .max = max};
     struct lengths length_sink = {.out = lengths, .max = max};
+    struct remotes remote_sink = {.out = remotes, .max = remotes == NULL ? 0 : max};
     ist_wire_KeysRequest message = {
         .key = {.funcs.decode = take_key, .arg = &key_sink},
         .length = lengths_callback(&length_sink),
+        .address = {.funcs.decode = take_addresses, .arg = &remote_sink},
+        .rkey = {.funcs.decode = take_rkeys, .arg = &remote_sink},
     };
-    if (!decode(body, ist_wire_KeysRequest_fields, &message)) {
+    if (!decode(body, ist_wire_KeysRequest_fields, &message) ||
+        remote_sink.addresses != remote_sink.rkeys) {
         return IST_PROTOCOL;
     }
     *count = key_sink.count;
     *length_count = length_sink.count;
+    *remote_count = remote_sink.addresses;
     return IST_OK;
+}
+
+enum ist_status ist_codec_decode_keys(struct ist_span body, struct ist_span *keys, uint64_t *lengths,
+                                      size_t max, size_t *count, size_t *length_count) {
+    size_t remote_count;
+    return ist_codec_decode_remote_keys(body, keys, lengths, NULL, max, count, length_count,
+                                        &remote_count);
 }
 
 /* ---- their reply ---------------------------------------------------------------------------------------- */

@@ -35,6 +35,26 @@ enum ist_status ist_codec_encode_hello_reply(const struct ist_hello_reply *reply
                                              size_t out_bytes, size_t *written);
 enum ist_status ist_codec_decode_hello_reply(struct ist_span body, struct ist_hello_reply *reply);
 
+/* CONNECT, request and reply: one end of a reliable-connected queue pair, and what it has room for. */
+#define IST_GID_BYTES 16u
+struct ist_endpoint {
+    enum ist_status status; /* of a reply; not OK: the rest is empty */
+    uint32_t queue_pair;    /* its number, 24 bits */
+    uint32_t packet_number; /* of the first packet that it sends, 24 bits */
+    uint8_t gid[IST_GID_BYTES];
+    uint16_t lid;       /* 0 on Ethernet */
+    uint32_t mtu_bytes; /* of a path, at most */
+    uint32_t reads;     /* RDMA READs of the peer that it answers at a time */
+    uint32_t messages;  /* receive buffers that wait for the peer: its credits to begin with */
+    uint32_t message_bytes;
+};
+#define IST_CODEC_ENDPOINT_BYTES 80u /* upper bound of the encoded message */
+
+enum ist_status ist_codec_encode_endpoint(const struct ist_endpoint *endpoint, uint8_t *out,
+                                          size_t out_bytes, size_t *written);
+/* Returns OK; PROTOCOL (malformed, or numbers outside of their ranges). */
+enum ist_status ist_codec_decode_endpoint(struct ist_span body, struct ist_endpoint *endpoint);
+
 /* PUT, GET, EXISTS, MATCH_*, REMOVE: keys, and per key a length: of the value for PUT, of the reader's
  * buffer for GET, absent otherwise. PURGE, STAT and PING have an empty body. */
 size_t ist_codec_keys_bytes(const struct ist_span *keys, const uint64_t *lengths, size_t count);
@@ -45,6 +65,22 @@ enum ist_status ist_codec_encode_keys(const struct ist_span *keys, const uint64_
  * are not judged here. Returns OK, PROTOCOL (malformed, or more than max of either). */
 enum ist_status ist_codec_decode_keys(struct ist_span body, struct ist_span *keys, uint64_t *lengths,
                                       size_t max, size_t *count, size_t *length_count);
+
+/* The same over RDMA: where in the client's memory each value is read from, or written to. */
+struct ist_remote {
+    uint64_t address;
+    uint32_t rkey;
+};
+/* remotes: NULL, or one for each key. */
+size_t ist_codec_remote_keys_bytes(const struct ist_span *keys, const uint64_t *lengths,
+                                   const struct ist_remote *remotes, size_t count);
+enum ist_status ist_codec_encode_remote_keys(const struct ist_span *keys, const uint64_t *lengths,
+                                             const struct ist_remote *remotes, size_t count,
+                                             uint8_t *out, size_t out_bytes, size_t *written);
+/* remotes: room for max. PROTOCOL also when addresses and rkeys are not as many. */
+enum ist_status ist_codec_decode_remote_keys(struct ist_span body, struct ist_span *keys,
+                                             uint64_t *lengths, struct ist_remote *remotes, size_t max,
+                                             size_t *count, size_t *length_count, size_t *remote_count);
 
 /* The reply to those, and to PURGE and PING. */
 struct ist_keys_reply {

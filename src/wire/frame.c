@@ -93,6 +93,7 @@ const char *ist_operation_name(enum ist_operation operation) {
     case IST_OP_PURGE: return "purge";
     case IST_OP_STAT: return "stat";
     case IST_OP_PING: return "ping";
+    case IST_OP_CONNECT: return "connect";
     }
     return "unknown";
 }

@@ -23,8 +23,9 @@ enum ist_operation {
     IST_OP_PURGE = 8,
     IST_OP_STAT = 9,
     IST_OP_PING = 10,
+    IST_OP_CONNECT = 11,
 };
-#define IST_OPERATION_COUNT 11 /* for arrays indexed by operation */
+#define IST_OPERATION_COUNT 12 /* for arrays indexed by operation */
 
 enum ist_frame_flags {
     IST_FRAME_REPLY = 1,     /* from server to client; the operation and id are the request's */
