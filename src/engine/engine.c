@@ -13,12 +13,13 @@ static enum ist_status scratch_init(struct ist_scratch *scratch, const struct is
     *scratch = (struct ist_scratch){
         .keys = ist_allocate_array(alloc, count, sizeof(struct ist_span)),
         .lengths = ist_allocate_array(alloc, count, sizeof(uint64_t)),
+        .remotes = ist_allocate_array(alloc, count, sizeof(struct ist_remote)),
         .entries = ist_allocate_array(alloc, count, sizeof(struct ist_entry *)),
         .status = ist_allocate(alloc, count),
         .present = ist_allocate_array(alloc, count, sizeof(bool)),
     };
-    return scratch->keys == NULL || scratch->lengths == NULL || scratch->entries == NULL ||
-                   scratch->status == NULL || scratch->present == NULL
+    return scratch->keys == NULL || scratch->lengths == NULL || scratch->remotes == NULL ||
+                   scratch->entries == NULL || scratch->status == NULL || scratch->present == NULL
                ? IST_NO_MEMORY
                : IST_OK;
 }
@@ -26,6 +27,7 @@ static enum ist_status scratch_init(struct ist_scratch *scratch, const struct is
 static void scratch_fini(struct ist_scratch *scratch, const struct ist_alloc *alloc) {
     ist_release(alloc, scratch->keys);
     ist_release(alloc, scratch->lengths);
+    ist_release(alloc, scratch->remotes);
     ist_release(alloc, scratch->entries);
     ist_release(alloc, scratch->status);
     ist_release(alloc, scratch->present);

@@ -83,28 +83,39 @@ bool ist_outbox_is_empty(const struct ist_outbox *outbox) {
 
 /* ---- in --------------------------------------------------------------------------------------------- */
 
+static struct ist_outbox_chunk *chunk_new(const struct ist_outbox *outbox, size_t bytes, size_t room) {
+    size_t least = (bytes + 2 * sizeof(struct mark) - 1) / sizeof(struct mark) * sizeof(struct mark);
+    room = room < least ? least : room;
+    struct ist_outbox_chunk *chunk = ist_allocate(outbox->alloc, sizeof(*chunk) + room);
+    if (chunk != NULL) {
+        chunk->next = NULL;
+        chunk->room = (uint32_t)room;
+        chunk->begin = chunk->end = 0;
+        chunk->marks = chunk->marks_done = 0;
+    }
+    return chunk;
+}
+
+static void chunk_append(struct ist_outbox *outbox, struct ist_outbox_chunk *chunk) {
+    if (outbox->last_chunk == NULL) {
+        outbox->first_chunk = chunk;
+    } else {
+        outbox->last_chunk->next = chunk;
+    }
+    outbox->last_chunk = chunk;
+}
+
 uint8_t *ist_outbox_reserve(struct ist_outbox *outbox, size_t bytes) {
     struct ist_outbox_chunk *last = outbox->last_chunk;
     if (last != NULL && last->end + bytes + (last->marks + 1) * sizeof(struct mark) <= last->room) {
         return last->bytes + last->end;
     }
-    size_t least = (bytes + 2 * sizeof(struct mark) - 1) / sizeof(struct mark) * sizeof(struct mark);
-    size_t room = last == NULL ? CHUNK_BYTES_FIRST : CHUNK_BYTES_MORE;
-    room = room < least ? least : room;
-    struct ist_outbox_chunk *chunk = ist_allocate(outbox->alloc, sizeof(*chunk) + room);
+    struct ist_outbox_chunk *chunk =
+        chunk_new(outbox, bytes, last == NULL ? CHUNK_BYTES_FIRST : CHUNK_BYTES_MORE);
     if (chunk == NULL) {
         return NULL;
     }
-    chunk->next = NULL;
-    chunk->room = (uint32_t)room;
-    chunk->begin = chunk->end = 0;
-    chunk->marks = chunk->marks_done = 0;
-    if (last == NULL) {
-        outbox->first_chunk = chunk;
-    } else {
-        last->next = chunk;
-    }
-    outbox->last_chunk = chunk;
+    chunk_append(outbox, chunk);
     return chunk->bytes;
 }
 
@@ -117,6 +128,20 @@ void ist_outbox_commit(struct ist_outbox *outbox, size_t bytes, enum ist_operati
         (struct mark){.begin_ns = begin_ns, .end = chunk->end, .operation = operation};
     outbox->short_bytes += bytes;
     outbox->queued_bytes += bytes;
+}
+
+struct ist_outbox_chunk *ist_outbox_prepare(const struct ist_outbox *outbox, size_t bytes) {
+    return chunk_new(outbox, bytes, 0);
+}
+
+uint8_t *ist_outbox_prepared(struct ist_outbox_chunk *chunk) {
+    return chunk->bytes;
+}
+
+void ist_outbox_queue(struct ist_outbox *outbox, struct ist_outbox_chunk *chunk, size_t bytes,
+                      enum ist_operation operation, uint64_t begin_ns) {
+    chunk_append(outbox, chunk);
+    ist_outbox_commit(outbox, bytes, operation, begin_ns);
 }
 
 uint8_t *ist_outbox_push(struct ist_outbox *outbox, size_t head_bytes, struct ist_get *get,

@@ -43,6 +43,14 @@ uint8_t *ist_outbox_reserve(struct ist_outbox *outbox, size_t bytes);
 void ist_outbox_commit(struct ist_outbox *outbox, size_t bytes, enum ist_operation operation,
                        uint64_t begin_ns);
 
+/* A short frame that is queued later, which then cannot fail. Room for `bytes`; NULL when out of memory. Owned by
+ * the caller, who may ist_release() it, until it is queued. */
+struct ist_outbox_chunk *ist_outbox_prepare(const struct ist_outbox *outbox, size_t bytes);
+uint8_t *ist_outbox_prepared(struct ist_outbox_chunk *chunk);
+/* Takes it over. */
+void ist_outbox_queue(struct ist_outbox *outbox, struct ist_outbox_chunk *chunk, size_t bytes,
+                      enum ist_operation operation, uint64_t begin_ns);
+
 /* A bulk frame: a head (header and body) of so many bytes, then the values. Takes over get. Returns where the
  * caller writes the head, NULL when out of memory (get is still the caller's). */
 uint8_t *ist_outbox_push(struct ist_outbox *outbox, size_t head_bytes, struct ist_get *get,

@@ -216,7 +216,8 @@ static void run_stat(struct ist_session *session) {
 
 /* ---- GET ------------------------------------------------------------------------------------------------ */
 
-/* Pins what can be delivered; lengths become those of the values. Returns how many. */
+/* Pins what can be delivered; lengths become those of the values, and remotes those of what is delivered.
+ * Returns how many. */
 static size_t acquire(struct ist_session *session, size_t count) {
     struct ist_store *store = session->engine->store;
     const struct ist_scratch *scratch = &session->engine->scratch;
@@ -235,6 +236,7 @@ static size_t acquire(struct ist_session *session, size_t count) {
                 ist_store_release(store, entry);
                 status = IST_TOO_SMALL;
             } else {
+                scratch->remotes[found] = scratch->remotes[i];
                 scratch->entries[found++] = entry;
             }
         }
@@ -246,7 +248,52 @@ static size_t acquire(struct ist_session *session, size_t count) {
     return found;
 }
 
-/* The reply with values: takes over the pins. */
+/* The reply with values behind it in the stream: takes over get on OK. */
+static enum ist_status queue_values(struct ist_session *session, const struct ist_keys_reply *reply,
+                                    struct ist_get *get) {
+    size_t body_bytes = ist_codec_keys_reply_bytes(reply);
+    uint64_t payload_bytes = get->payload_bytes;
+    uint8_t *head = ist_outbox_push(&session->outbox, IST_FRAME_BYTES + body_bytes, get,
+                                    session->frame.operation, session->begin_ns);
+    if (head == NULL) {
+        return IST_NO_MEMORY;
+    }
+    write_header(session, body_bytes, payload_bytes, head);
+    size_t written;
+    enum ist_status status =
+        ist_codec_encode_keys_reply(reply, head + IST_FRAME_BYTES, body_bytes, &written);
+    IST_ASSERT(status == IST_OK && written == body_bytes);
+    return IST_OK;
+}
+
+/* The same with values that a NIC writes. */
+static enum ist_status transfer_values(struct ist_session *session, const struct ist_keys_reply *reply,
+                                       struct ist_get *get) {
+    size_t body_bytes = ist_codec_keys_reply_bytes(reply);
+    struct ist_transfer_request request = {
+        .frame = session->frame,
+        .begin_ns = session->begin_ns,
+        .reply = ist_outbox_prepare(&session->outbox, IST_FRAME_BYTES + body_bytes),
+        .reply_bytes = IST_FRAME_BYTES + body_bytes,
+    };
+    if (request.reply == NULL) {
+        return IST_NO_MEMORY;
+    }
+    uint8_t *head = ist_outbox_prepared(request.reply);
+    write_header(session, body_bytes, 0, head);
+    size_t written;
+    enum ist_status status =
+        ist_codec_encode_keys_reply(reply, head + IST_FRAME_BYTES, body_bytes, &written);
+    IST_ASSERT(status == IST_OK && written == body_bytes);
+    status =
+        ist_transfers_add_get(&session->transfers, &request, get, session->engine->scratch.remotes);
+    if (status != IST_OK) {
+        ist_release(session->engine->config.alloc, request.reply);
+    }
+    return status;
+}
+
+/* Takes over the pins. */
 static enum ist_status push_values(struct ist_session *session, const struct ist_keys_reply *reply,
                                    size_t found) {
     const struct ist_engine *engine = session->engine;
@@ -259,18 +306,13 @@ static enum ist_status push_values(struct ist_session *session, const struct ist
         }
         return status;
     }
-    size_t body_bytes = ist_codec_keys_reply_bytes(reply);
     uint64_t payload_bytes = get->payload_bytes;
-    uint8_t *head = ist_outbox_push(&session->outbox, IST_FRAME_BYTES + body_bytes, get,
-                                    session->frame.operation, session->begin_ns);
-    if (head == NULL) {
+    status =
+        session->is_rdma ? transfer_values(session, reply, get) : queue_values(session, reply, get);
+    if (status != IST_OK) {
         ist_get_free(get);
-        return IST_NO_MEMORY;
+        return status;
     }
-    write_header(session, body_bytes, payload_bytes, head);
-    size_t written;
-    status = ist_codec_encode_keys_reply(reply, head + IST_FRAME_BYTES, body_bytes, &written);
-    IST_ASSERT(status == IST_OK && written == body_bytes);
     session->engine->stats.get_bytes += payload_bytes;
     count_request(session, IST_OK);
     return IST_OK;
@@ -333,6 +375,76 @@ static void begin_put(struct ist_session *session, struct ist_span body, size_t 
     session->step = IST_STEP_PAYLOAD;
 }
 
+/* The same with values that a NIC reads. */
+static void begin_remote_put(struct ist_session *session, struct ist_span body, size_t count) {
+    const struct ist_engine *engine = session->engine;
+    const struct ist_scratch *scratch = &engine->scratch;
+    struct ist_transfer_request request = {
+        .frame = session->frame,
+        .begin_ns = session->begin_ns,
+        .reply = ist_outbox_prepare(&session->outbox, IST_FRAME_BYTES + short_reply_bytes(count)),
+    };
+    if (request.reply == NULL) {
+        ist_request_fail(session, IST_NO_MEMORY);
+        return;
+    }
+    uint8_t *owned = ist_inbox_body_take(&session->inbox);
+    struct ist_put *put;
+    enum ist_status status =
+        ist_put_new(engine->store, body, owned, scratch->keys, scratch->lengths, count,
+                    (session->frame.flags & IST_FRAME_IF_ABSENT) != 0, engine->config.alloc, &put);
+    if (status == IST_OK) {
+        owned = NULL;
+        status = ist_transfers_add_put(&session->transfers, &request, put, scratch->remotes);
+        if (status != IST_OK) {
+            ist_put_free(put);
+        }
+    }
+    if (status != IST_OK) {
+        ist_release(engine->config.alloc, owned);
+        ist_release(engine->config.alloc, request.reply);
+        ist_request_fail(session, status);
+        return;
+    }
+    (void)ist_transfers_have_work(&session->transfers);
+}
+
+/* Writes the reply of a put that is done, whose request was `frame`, at out; returns its bytes. */
+static size_t finish_remote_put(struct ist_session *session, const struct ist_frame *frame,
+                                struct ist_put *put, uint8_t *out) {
+    struct ist_engine *engine = session->engine;
+    size_t count = ist_put_count(put), written;
+    engine->stats.put_bytes += ist_put_commit(put, engine->scratch.status);
+    for (size_t i = 0; i < count; i++) {
+        engine->stats.keys[IST_OP_PUT][ist_stats_status_index(engine->scratch.status[i])]++;
+    }
+    const struct ist_keys_reply reply = {.key_status = ist_span_of(engine->scratch.status, count)};
+    enum ist_status status =
+        ist_codec_encode_keys_reply(&reply, out + IST_FRAME_BYTES, short_reply_bytes(count), &written);
+    IST_ASSERT(status == IST_OK);
+    const struct ist_frame header = {.operation = IST_OP_PUT,
+                                     .flags = IST_FRAME_REPLY,
+                                     .request_id = frame->request_id,
+                                     .body_bytes = (uint32_t)written};
+    ist_frame_encode(&header, out);
+    engine->stats.requests[IST_OP_PUT][ist_stats_status_index(IST_OK)]++;
+    ist_put_free(put);
+    return IST_FRAME_BYTES + written;
+}
+
+void ist_request_finish_transfers(struct ist_session *session) {
+    struct ist_transfer_request request;
+    struct ist_put *put;
+    while (ist_transfers_due(&session->transfers, &request, &put)) {
+        size_t bytes = request.reply_bytes;
+        if (put != NULL) {
+            bytes = finish_remote_put(session, &request.frame, put, ist_outbox_prepared(request.reply));
+        }
+        ist_outbox_queue(&session->outbox, request.reply, bytes, request.frame.operation,
+                         request.begin_ns);
+    }
+}
+
 void ist_request_finish_put(struct ist_session *session) {
     struct ist_engine *engine = session->engine;
     size_t count = ist_put_count(session->put);
@@ -356,27 +468,80 @@ static size_t keys_max(enum ist_operation operation) {
                : IST_KEYS_PER_REQUEST_MAX;
 }
 
+/* ---- CONNECT -------------------------------------------------------------------------------------------- */
+
+static void run_connect(struct ist_session *session, struct ist_span body) {
+    if (ist_codec_decode_endpoint(body, &session->peer) != IST_OK) {
+        ist_session_refuse(session, true, "a malformed CONNECT");
+        return;
+    }
+    session->step = IST_STEP_CONNECT;
+}
+
+void ist_request_connected(struct ist_session *session, const struct ist_endpoint *own) {
+    uint8_t *out = reserve_reply(session, IST_CODEC_ENDPOINT_BYTES);
+    if (out == NULL) {
+        return;
+    }
+    const struct ist_endpoint refusal = {.status = own->status};
+    size_t written;
+    enum ist_status status =
+        ist_codec_encode_endpoint(own->status == IST_OK ? own : &refusal, out + IST_FRAME_BYTES,
+                                  IST_CODEC_ENDPOINT_BYTES, &written);
+    IST_ASSERT(status == IST_OK);
+    commit_reply(session, out, written, own->status);
+}
+
+/* Are there as many lengths, and places in the client's memory, as the operation needs? */
+static bool counts_fit(const struct ist_session *session, size_t count, size_t length_count,
+                       size_t remote_count) {
+    enum ist_operation operation = session->frame.operation;
+    bool moves_values = operation == IST_OP_PUT || operation == IST_OP_GET;
+    return length_count == (moves_values ? count : 0) &&
+           remote_count == (moves_values && session->is_rdma ? count : 0);
+}
+
+/* A value's place in the client's memory must not wrap around. */
+static bool remotes_fit(const struct ist_scratch *scratch, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (scratch->lengths[i] > UINT64_MAX - scratch->remotes[i].address) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void ist_request_run(struct ist_session *session, struct ist_span body) {
     enum ist_operation operation = session->frame.operation;
     if (operation == IST_OP_HELLO) {
         run_hello(session, body);
         return;
     }
+    if (operation == IST_OP_CONNECT) {
+        run_connect(session, body);
+        return;
+    }
     const struct ist_scratch *scratch = &session->engine->scratch;
-    size_t count, length_count;
-    if (ist_codec_decode_keys(body, scratch->keys, scratch->lengths, keys_max(operation), &count,
-                              &length_count) != IST_OK) {
+    size_t count, length_count, remote_count;
+    if (ist_codec_decode_remote_keys(body, scratch->keys, scratch->lengths, scratch->remotes,
+                                     keys_max(operation), &count, &length_count,
+                                     &remote_count) != IST_OK) {
         ist_session_refuse(session, true, "a malformed body, or too many keys");
         return;
     }
-    bool with_lengths = operation == IST_OP_PUT || operation == IST_OP_GET;
-    if (length_count != (with_lengths ? count : 0)) {
-        ist_session_refuse(session, true, "a wrong number of lengths");
+    if (!counts_fit(session, count, length_count, remote_count)) {
+        ist_session_refuse(session, true, "a wrong number of lengths or places");
+        return;
+    }
+    if (!remotes_fit(scratch, remote_count)) {
+        ist_session_refuse(session, true, "a place in memory that wraps around");
         return;
     }
     switch (operation) {
     case IST_OP_PUT:
-        if (lengths_fit(scratch->lengths, count, session->frame.payload_bytes)) {
+        if (session->is_rdma) {
+            begin_remote_put(session, body, count);
+        } else if (lengths_fit(scratch->lengths, count, session->frame.payload_bytes)) {
             begin_put(session, body, count);
         } else {
             ist_session_refuse(session, true, "a payload that is not the sum of its lengths");
@@ -390,6 +555,7 @@ void ist_request_run(struct ist_session *session, struct ist_span body) {
     case IST_OP_PURGE: run_purge(session); break;
     case IST_OP_STAT: run_stat(session); break;
     case IST_OP_PING:
+    case IST_OP_CONNECT:
     case IST_OP_HELLO: run_ping(session); break;
     }
 }

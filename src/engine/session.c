@@ -48,8 +48,8 @@ void ist_session_tick(struct ist_session *session, uint64_t now_ns) {
 
 /* ---- beginning and end ------------------------------------------------------------------------------ */
 
-enum ist_status ist_session_open(struct ist_engine *engine, uint64_t id, void *user, uint64_t now_ns,
-                                 struct ist_session **session) {
+static enum ist_status session_new(struct ist_engine *engine, uint64_t id, void *user, uint64_t now_ns,
+                                   bool is_rdma, struct ist_session **session) {
     if (engine->draining || engine->stats.sessions >= engine->config.sessions_max) {
         engine->stats.sessions_refused++;
         return IST_NO_SPACE;
@@ -65,7 +65,10 @@ enum ist_status ist_session_open(struct ist_engine *engine, uint64_t id, void *u
         .user = user,
         .next = engine->sessions,
         .opened_ns = now_ns,
+        .is_rdma = is_rdma,
+        .state = is_rdma ? IST_SESSION_OPEN : IST_SESSION_HELLO,
     };
+    ist_transfers_init(&new->transfers, engine->config.alloc);
     ist_inbox_init(&new->inbox, engine->config.alloc);
     ist_outbox_init(&new->outbox, engine->config.alloc);
     if (engine->sessions != NULL) {
@@ -73,10 +76,21 @@ enum ist_status ist_session_open(struct ist_engine *engine, uint64_t id, void *u
     }
     engine->sessions = new;
     engine->stats.sessions++;
+    engine->stats.sessions_rdma += is_rdma;
     engine->stats.sessions_opened++;
     arm(new);
     *session = new;
     return IST_OK;
+}
+
+enum ist_status ist_session_open(struct ist_engine *engine, uint64_t id, void *user, uint64_t now_ns,
+                                 struct ist_session **session) {
+    return session_new(engine, id, user, now_ns, false, session);
+}
+
+enum ist_status ist_session_open_rdma(struct ist_engine *engine, uint64_t id, void *user,
+                                      uint64_t now_ns, struct ist_session **session) {
+    return session_new(engine, id, user, now_ns, true, session);
 }
 
 void ist_session_mark_changed(struct ist_session *session) {
@@ -122,9 +136,11 @@ void ist_session_close(struct ist_session *session) {
     struct ist_engine *engine = session->engine;
     engine->stats.requests_in_flight -= session->in_flight;
     engine->stats.sessions--;
+    engine->stats.sessions_rdma -= session->is_rdma;
     count_end(session);
     ist_timers_disarm(&engine->timers, &session->timer);
     ist_put_free(session->put);
+    ist_transfers_fini(&session->transfers);
     ist_outbox_fini(&session->outbox);
     ist_inbox_fini(&session->inbox);
     unlink_session(session);
@@ -158,7 +174,7 @@ static bool is_paused(const struct ist_session *session) {
     const struct ist_engine_config *config = &session->engine->config;
     return session->step == IST_STEP_HEADER &&
            (session->in_flight >= config->requests_in_flight_max ||
-            session->outbox.queued_bytes > config->queued_bytes_max);
+            session->outbox.queued_bytes + session->transfers.memory_bytes > config->queued_bytes_max);
 }
 
 /* What is wrong with a header in this state; NULL: nothing. */
@@ -167,14 +183,17 @@ static const char *header_fault(const struct ist_session *session) {
     bool is_hello = frame->operation == IST_OP_HELLO;
     bool is_put = frame->operation == IST_OP_PUT;
     bool has_keys = !is_hello && frame->operation != IST_OP_PURGE && frame->operation != IST_OP_STAT &&
-                    frame->operation != IST_OP_PING;
+                    frame->operation != IST_OP_PING && frame->operation != IST_OP_CONNECT;
     if (is_hello != (session->state == IST_SESSION_HELLO)) {
         return is_hello ? "a second HELLO" : "a first request that is not HELLO";
     }
     if ((frame->flags & ~(is_put ? IST_FRAME_IF_ABSENT : 0)) != 0) {
         return "a flag that the operation does not have";
     }
-    if (frame->payload_bytes > 0 && !is_put) {
+    if (frame->operation == IST_OP_CONNECT && session->is_rdma) {
+        return "a CONNECT over RDMA";
+    }
+    if (frame->payload_bytes > 0 && (!is_put || session->is_rdma)) {
         return "a payload that the operation does not have";
     }
     if (frame->body_bytes > (has_keys ? IST_BODY_BYTES_MAX : IST_HELLO_BYTES_MAX)) {
@@ -315,9 +334,11 @@ static void advance(struct ist_session *session, uint64_t now_ns) {
         case IST_STEP_BODY: more = take_body(session); break;
         case IST_STEP_PAYLOAD: more = take_payload(session); break;
         case IST_STEP_SKIP: more = take_skipped(session); break;
+        case IST_STEP_CONNECT: more = false; break;
         }
     }
     ist_inbox_trim(&session->inbox);
+    ist_request_finish_transfers(session);
     if (was_empty) {
         session->unit_ns = now_ns;
         session->sent_ns = now_ns;
@@ -329,12 +350,18 @@ static void advance(struct ist_session *session, uint64_t now_ns) {
 
 unsigned ist_session_wants(const struct ist_session *session) {
     bool empty = ist_outbox_is_empty(&session->outbox);
-    if (session->expired || (session->state == IST_SESSION_CLOSING && empty)) {
+    bool idle = empty && session->transfers.count == 0 && session->transfers.outstanding == 0;
+    if (session->expired || (session->state == IST_SESSION_CLOSING && idle)) {
         return IST_WANT_CLOSE;
     }
     unsigned wants = empty ? 0 : IST_WANT_SEND;
+    if (session->transfers.issuing != NULL) {
+        wants |= IST_WANT_WORK;
+    }
     if (session->copying) {
         wants |= IST_WANT_COPY;
+    } else if (session->step == IST_STEP_CONNECT && session->state != IST_SESSION_CLOSING) {
+        wants |= IST_WANT_CONNECT;
     } else if (session->state != IST_SESSION_CLOSING && !is_paused(session)) {
         wants |= IST_WANT_RECV;
     }
@@ -475,6 +502,41 @@ void ist_session_sent(struct ist_session *session, uint64_t bytes, uint64_t now_
     advance(session, now_ns);
 }
 
+/* ---- RDMA ------------------------------------------------------------------------------------------------ */
+
+const struct ist_endpoint *ist_session_peer(const struct ist_session *session) {
+    IST_ASSERT((ist_session_wants(session) & IST_WANT_CONNECT) != 0);
+    return &session->peer;
+}
+
+void ist_session_connected(struct ist_session *session, const struct ist_endpoint *own,
+                           uint64_t now_ns) {
+    IST_ASSERT((ist_session_wants(session) & IST_WANT_CONNECT) != 0);
+    ist_request_connected(session, own);
+    end_frame(session);
+    advance(session, now_ns);
+}
+
+size_t ist_session_work(struct ist_session *session, struct ist_work *works, size_t max,
+                        uint64_t now_ns) {
+    IST_ASSERT((ist_session_wants(session) & IST_WANT_WORK) != 0);
+    if (session->transfers.outstanding == 0) {
+        session->worked_ns = now_ns;
+    }
+    size_t count = ist_transfers_issue(&session->transfers, works, max);
+    advance(session, now_ns);
+    return count;
+}
+
+void ist_session_work_done(struct ist_session *session, uint64_t count, uint64_t now_ns) {
+    uint64_t read_bytes, written_bytes;
+    ist_transfers_complete(&session->transfers, count, &read_bytes, &written_bytes);
+    session->engine->stats.received_bytes += read_bytes;
+    session->engine->stats.sent_bytes += written_bytes;
+    session->worked_ns = now_ns;
+    advance(session, now_ns);
+}
+
 /* ---- drain and check ------------------------------------------------------------------------------------ */
 
 void ist_session_drain(struct ist_session *session, uint64_t now_ns) {
@@ -489,6 +551,9 @@ void ist_session_check(const struct ist_session *session) {
     ist_inbox_check(&session->inbox);
     size_t frames = ist_outbox_check(&session->outbox);
     bool receiving = session->step != IST_STEP_HEADER;
+    ist_transfers_check(&session->transfers);
+    IST_ASSERT(session->is_rdma || session->transfers.first == NULL);
+    frames += session->transfers.count;
     IST_ASSERT(session->in_flight <= frames + receiving && session->in_flight >= frames);
     IST_ASSERT(session->state == IST_SESSION_CLOSING || session->in_flight == frames + receiving);
     IST_ASSERT(session->in_flight <= session->engine->config.requests_in_flight_max);

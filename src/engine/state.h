@@ -9,6 +9,7 @@
 #include "engine/put.h"
 #include "engine/session.h"
 #include "engine/timers.h"
+#include "engine/transfer.h"
 #include "wire/frame.h"
 
 static inline uint64_t ist_smaller(uint64_t a, uint64_t b) {
@@ -23,6 +24,7 @@ static inline uint64_t ist_saturated_sum(uint64_t a, uint64_t b) {
 struct ist_scratch {
     struct ist_span *keys;
     uint64_t *lengths;
+    struct ist_remote *remotes;
     struct ist_entry **entries;
     uint8_t *status;
     bool *present;
@@ -45,6 +47,7 @@ enum ist_session_step {
     IST_STEP_HEADER,
     IST_STEP_BODY,
     IST_STEP_PAYLOAD, /* of `put` */
+    IST_STEP_CONNECT, /* none, until the edge has made a queue pair */
     IST_STEP_SKIP,    /* of a request for which there is no memory */
 };
 
@@ -61,6 +64,7 @@ struct ist_session {
     bool copying; /* staged payload waits for the edge to copy it */
     bool begun;   /* the first byte of the frame has been looked at */
     bool expired; /* what is queued will not be sent any more */
+    bool is_rdma;
     enum ist_session_state state;
     enum ist_session_step step;
     enum ist_session_end end;
@@ -73,6 +77,9 @@ struct ist_session {
     struct ist_put *put; /* owned */
     size_t put_item;     /* where the payload stands */
     uint64_t put_at;
+    struct ist_endpoint peer;       /* of a CONNECT */
+    struct ist_transfers transfers; /* of an RDMA session */
+    uint64_t worked_ns;             /* when outstanding work last moved */
     struct ist_inbox inbox;
     struct ist_outbox outbox;
 };
@@ -84,6 +91,10 @@ uint64_t ist_session_deadline_ns(const struct ist_session *session);
 void ist_request_run(struct ist_session *session, struct ist_span body);
 /* All values are in. */
 void ist_request_finish_put(struct ist_session *session);
+/* Answers the transfers whose time it is. */
+void ist_request_finish_transfers(struct ist_session *session);
+/* The reply to a CONNECT. */
+void ist_request_connected(struct ist_session *session, const struct ist_endpoint *own);
 /* A reply that says nothing but its status, to the session's frame. */
 void ist_request_fail(struct ist_session *session, enum ist_status status);
 

@@ -52,12 +52,13 @@ struct figure {
     enum ist_metric_kind kind;
     size_t at; /* of the uint64_t in struct ist_stats; DERIVED_*: computed */
 };
-enum { DERIVED_HITS = SIZE_MAX / 2, DERIVED_MISSES };
+enum { DERIVED_HITS = SIZE_MAX / 2, DERIVED_MISSES, DERIVED_TCP };
 
 #define COUNTER(name, labels, field, help)                                                             \
     { "infinistore_" name, labels, help, IST_METRIC_COUNTER, offsetof(struct ist_stats, field) }
 #define GAUGE(name, labels, field, help)                                                               \
     { "infinistore_" name, labels, help, IST_METRIC_GAUGE, offsetof(struct ist_stats, field) }
+#define SESSIONS_HELP "Open sessions, by what carries their requests."
 #define POOL_HELP "Bytes of the pool, by state."
 #define ENDED_HELP "Sessions that ended, by cause: the peer left, broke the protocol, or was too slow."
 
@@ -77,7 +78,8 @@ static const struct figure figures[] = {
     COUNTER("sessions_ended_total", "{cause=\"peer\"}", sessions_ended_peer, ENDED_HELP),
     COUNTER("sessions_ended_total", "{cause=\"protocol\"}", sessions_ended_protocol, ENDED_HELP),
     COUNTER("sessions_ended_total", "{cause=\"timeout\"}", sessions_ended_timeout, ENDED_HELP),
-    GAUGE("sessions", "{transport=\"tcp\"}", sessions, "Open sessions."),
+    {"infinistore_sessions", "{transport=\"tcp\"}", SESSIONS_HELP, IST_METRIC_GAUGE, DERIVED_TCP},
+    GAUGE("sessions", "{transport=\"rdma\"}", sessions_rdma, SESSIONS_HELP),
     GAUGE("requests_in_flight", "", requests_in_flight, "Requests begun and not yet answered."),
     GAUGE("pool_bytes", "{state=\"free\"}", free_bytes, POOL_HELP),
     GAUGE("pool_bytes", "{state=\"reserved\"}", reserved_bytes, POOL_HELP),
@@ -100,6 +102,9 @@ static uint64_t figure_value(const struct ist_stats *stats, const struct figure 
     }
     if (figure->at == DERIVED_MISSES) {
         return get_keys(stats, IST_NOT_FOUND);
+    }
+    if (figure->at == DERIVED_TCP) {
+        return stats->sessions - stats->sessions_rdma;
     }
     uint64_t value;
     memcpy(&value, (const char *)stats + figure->at, sizeof(value));

@@ -31,7 +31,7 @@ struct ist_stats {
     uint64_t sessions_opened, sessions_refused;
     uint64_t sessions_ended_protocol, sessions_ended_timeout, sessions_ended_peer;
     /* Gauges. */
-    uint64_t sessions, requests_in_flight;
+    uint64_t sessions, sessions_rdma, requests_in_flight; /* sessions: of all transports */
     uint64_t pool_bytes, pool_bytes_max, free_bytes, reserved_bytes, committed_bytes, doomed_bytes;
     uint64_t largest_free_bytes, value_bytes, keys_stored, pinned_entries, metadata_bytes;
     uint64_t evicted_entries, evicted_bytes; /* counters of the store */
