@@ -49,6 +49,7 @@ TESTS += test_session
 TESTS += test_splits
 TESTS += test_engine
 TESTS += test_stats
+TESTS += test_rdma_session
 # client
 # daemon
 TESTS += test_announce

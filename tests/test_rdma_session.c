@@ -1,0 +1,679 @@
+/* Sessions over RDMA, with a NIC that is a queue: it moves a work request's bytes when the request completes, not
+ * when it is posted, so that a block that is given up too early shows. */
+#include "tests/conversation.h"
+#include "tests/replay.h"
+
+#define CLIENT_BYTES (8u << 20)
+#define CLIENT_BASE 0x7f0000000000ull
+#define RKEY 0xabcd1234u
+#define POSTED_MAX 4096u
+
+struct talk {
+    struct world world;
+    struct ist_session *session;
+    struct bytes in, out;
+    struct reply replies[64];
+    size_t count;
+    uint8_t *client; /* its registered memory */
+    struct ist_work posted[POSTED_MAX];
+    size_t first, last; /* posted[first, last) have not completed */
+    size_t issued_max;  /* works taken at a time */
+};
+
+static void talk_begin_with(struct talk *talk, struct world_options options) {
+    *talk = (struct talk){.issued_max = POSTED_MAX};
+    world_init(&talk->world, options);
+    assert_int_equal(
+        ist_session_open_rdma(talk->world.engine, 7, talk, talk->world.now_ns, &talk->session), IST_OK);
+    talk->client = calloc(1, CLIENT_BYTES);
+    assert_non_null(talk->client);
+    world_check(&talk->world);
+}
+
+static void talk_begin(struct talk *talk) {
+    talk_begin_with(talk, (struct world_options){0});
+}
+
+static void talk_end(struct talk *talk) {
+    ist_session_close(talk->session);
+    world_fini(&talk->world);
+    bytes_free(&talk->in);
+    bytes_free(&talk->out);
+    free(talk->client);
+}
+
+static unsigned wants(const struct talk *talk) {
+    return ist_session_wants(talk->session);
+}
+
+/* ---- the NIC -------------------------------------------------------------------------------------------- */
+
+/* Takes up to max works; returns how many. */
+static size_t nic_post(struct talk *talk, size_t max) {
+    size_t posted = 0;
+    while (posted < max && (wants(talk) & IST_WANT_WORK) != 0) {
+        size_t room = max - posted < talk->issued_max ? max - posted : talk->issued_max;
+        assert_true(talk->last + room <= POSTED_MAX);
+        size_t count =
+            ist_session_work(talk->session, talk->posted + talk->last, room, talk->world.now_ns);
+        assert_true(count >= 1 && count <= room);
+        talk->last += count;
+        posted += count;
+        world_check(&talk->world);
+    }
+    return posted;
+}
+
+static void nic_complete(struct talk *talk, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        const struct ist_work *work = &talk->posted[talk->first++];
+        assert_true(talk->first <= talk->last);
+        assert_int_equal(work->rkey, RKEY);
+        assert_true(work->bytes >= 1 && work->bytes <= IST_WORK_BYTES_MAX);
+        assert_true(work->address >= CLIENT_BASE &&
+                    work->address + work->bytes <= CLIENT_BASE + CLIENT_BYTES);
+        uint8_t *remote = talk->client + (work->address - CLIENT_BASE);
+        uint8_t *local = talk->world.pool + work->offset;
+        memcpy(work->kind == IST_WORK_READ ? local : remote,
+               work->kind == IST_WORK_READ ? remote : local, work->bytes);
+    }
+    if (count > 0) {
+        ist_session_work_done(talk->session, count, talk->world.now_ns);
+        world_check(&talk->world);
+    }
+    if (talk->first == talk->last) {
+        talk->first = talk->last = 0;
+    }
+}
+
+static size_t outstanding(const struct talk *talk) {
+    return talk->last - talk->first;
+}
+
+/* Says what is to be said; work is posted, not completed. */
+static void talk_say(struct talk *talk) {
+    edge_run(&talk->world, talk->session, &talk->in, &talk->out);
+    talk->in.count = 0;
+}
+
+static void talk_hear(struct talk *talk) {
+    edge_take(&talk->world, talk->session, &talk->out, SIZE_MAX);
+    talk->count = read_replies(&talk->out, talk->replies, 64);
+}
+
+/* Everything, to the end. */
+static void talk_run(struct talk *talk) {
+    talk_say(talk);
+    do {
+        nic_complete(talk, outstanding(talk));
+    } while (nic_post(talk, POSTED_MAX) > 0);
+    talk_hear(talk);
+}
+
+/* ---- requests ------------------------------------------------------------------------------------------- */
+
+struct item {
+    const char *key;
+    uint64_t at, bytes; /* in the client's memory */
+};
+
+#define ITEMS_MAX 32
+
+static void say_items(struct bytes *out, enum ist_operation operation, uint16_t flags, uint64_t id,
+                      const struct item *items, size_t count) {
+    struct ist_span keys[ITEMS_MAX];
+    uint64_t lengths[ITEMS_MAX];
+    struct ist_remote remotes[ITEMS_MAX];
+    for (size_t i = 0; i < count; i++) {
+        keys[i] = ist_span_of_string(items[i].key);
+        lengths[i] = items[i].bytes;
+        remotes[i] = (struct ist_remote){.address = CLIENT_BASE + items[i].at, .rkey = RKEY};
+    }
+    size_t room = ist_codec_remote_keys_bytes(keys, lengths, remotes, count), written;
+    uint8_t *body = malloc(room + 1);
+    assert_non_null(body);
+    assert_int_equal(ist_codec_encode_remote_keys(keys, lengths, remotes, count, body, room, &written),
+                     IST_OK);
+    assert_int_equal(written, room);
+    say_header(out, operation, flags, id, (uint32_t)room, 0);
+    bytes_add(out, body, room);
+    free(body);
+}
+
+static void say_one(struct talk *talk, enum ist_operation operation, uint64_t id, const char *key,
+                    uint64_t at, uint64_t bytes) {
+    const struct item item = {key, at, bytes};
+    say_items(&talk->in, operation, 0, id, &item, 1);
+}
+
+static void fill(struct talk *talk, uint64_t at, char letter, uint64_t bytes) {
+    for (uint64_t i = 0; i < bytes; i++) {
+        talk->client[at + i] = (uint8_t)((uint8_t)letter + i);
+    }
+}
+
+static enum ist_status key_status(const struct talk *talk, size_t reply, size_t key) {
+    assert_true(reply < talk->count && key < talk->replies[reply].keys.key_status.bytes);
+    return (enum ist_status)talk->replies[reply].keys.key_status.data[key];
+}
+
+static bool is_present(struct talk *talk, const char *key) {
+    struct ist_span span = ist_span_of_string(key);
+    bool present;
+    ist_store_exists(talk->world.store, &span, 1, &present);
+    return present;
+}
+
+static struct ist_store_usage usage(const struct talk *talk) {
+    struct ist_store_usage usage;
+    ist_store_usage(talk->world.store, &usage);
+    return usage;
+}
+
+static void put_whole(struct talk *talk, const char *key, char letter, uint64_t bytes) {
+    fill(talk, 0, letter, bytes);
+    say_one(talk, IST_OP_PUT, 1, key, 0, bytes);
+    talk_run(talk);
+    assert_int_equal(key_status(talk, talk->count - 1, 0), IST_OK);
+    talk->out.count = 0;
+}
+
+/* ---- tests ---------------------------------------------------------------------------------------------- */
+
+static void test_put_then_get__one_value__same_bytes(void **state) {
+    (void)state;
+    struct talk talk;
+    talk_begin(&talk);
+    put_whole(&talk, "k", 'a', 3000);
+    say_one(&talk, IST_OP_GET, 2, "k", 5000, 4000);
+    memset(talk.client + 5000, 0xee, 4000);
+    talk_run(&talk);
+    assert_int_equal(talk.count, 1);
+    assert_int_equal(talk.replies[0].frame.payload_bytes, 0);
+    assert_int_equal(key_status(&talk, 0, 0), IST_OK);
+    assert_int_equal(talk.replies[0].lengths[0], 3000);
+    assert_true(is_value(talk.client + 5000, 'a', 3000));
+    for (size_t i = 8000; i < 9000; i++) {
+        assert_int_equal(talk.client[i], 0xee); /* behind the value: untouched */
+    }
+    struct ist_stats stats;
+    ist_engine_stats(talk.world.engine, &stats);
+    assert_int_equal(stats.put_bytes, 3000);
+    assert_int_equal(stats.get_bytes, 3000);
+    assert_int_equal(stats.sessions_rdma, 1);
+    assert_true(stats.received_bytes > 3000 && stats.sent_bytes > 3000);
+    talk_end(&talk);
+}
+
+static void test_put__reads_outstanding__key_appears_with_the_last(void **state) {
+    (void)state;
+    struct talk talk;
+    talk_begin(&talk);
+    put_whole(&talk, "k", 'a', 1000);
+    const struct item items[] = {{"k", 0, 2000}, {"l", 2000, 2000}};
+    fill(&talk, 0, 'x', 2000);
+    fill(&talk, 2000, 'y', 2000);
+    say_items(&talk.in, IST_OP_PUT, 0, 2, items, 2);
+    talk_say(&talk);
+    assert_int_equal(nic_post(&talk, 10), 2);
+    assert_false(is_present(&talk, "l"));
+    nic_complete(&talk, 1);
+    assert_false(is_present(&talk, "l"));
+    talk_hear(&talk);
+    assert_int_equal(talk.count, 0);
+    assert_int_equal(wants(&talk), IST_WANT_RECV);
+    nic_complete(&talk, 1);
+    assert_true(is_present(&talk, "l"));
+    talk_hear(&talk);
+    assert_int_equal(talk.count, 1);
+    talk.out.count = 0;
+    say_one(&talk, IST_OP_GET, 3, "k", 6000, 2000);
+    talk_run(&talk);
+    assert_true(is_value(talk.client + 6000, 'x', 2000));
+    talk_end(&talk);
+}
+
+static void test_put__if_absent_and_present__nothing_is_moved(void **state) {
+    (void)state;
+    struct talk talk;
+    talk_begin(&talk);
+    put_whole(&talk, "k", 'a', 1000);
+    const struct item items[] = {{"k", 0, 2000}, {"", 0, 10}, {"z", 0, 0}, {"big", 0, POOL_BYTES + 1}};
+    say_items(&talk.in, IST_OP_PUT, IST_FRAME_IF_ABSENT, 2, items, 4);
+    talk_say(&talk);
+    assert_int_equal(wants(&talk) & IST_WANT_WORK, 0);
+    talk_hear(&talk);
+    assert_int_equal(talk.count, 1);
+    assert_int_equal(key_status(&talk, 0, 0), IST_EXISTS);
+    assert_int_equal(key_status(&talk, 0, 1), IST_INVALID);
+    assert_int_equal(key_status(&talk, 0, 2), IST_INVALID);
+    assert_int_equal(key_status(&talk, 0, 3), IST_TOO_BIG);
+    talk_end(&talk);
+}
+
+static void test_put__refused_behind_one_that_waits__both_answered(void **state) {
+    (void)state;
+    struct talk talk;
+    talk_begin(&talk);
+    say_one(&talk, IST_OP_PUT, 1, "k", 0, 1000);
+    talk_say(&talk);
+    assert_int_equal(nic_post(&talk, 10), 1);
+    say_one(&talk, IST_OP_PUT, 2, "", 0, 1000);
+    talk_say(&talk);
+    talk_hear(&talk);
+    assert_int_equal(talk.count, 1); /* it did not wait */
+    assert_int_equal(talk.replies[0].frame.request_id, 2);
+    nic_complete(&talk, 1);
+    talk_hear(&talk);
+    assert_int_equal(talk.count, 2);
+    assert_int_equal(talk.replies[1].frame.request_id, 1);
+    talk_end(&talk);
+}
+
+static void test_get__reply_follows_the_last_write_out__pin_waits_for_its_end(void **state) {
+    (void)state;
+    struct talk talk;
+    talk_begin(&talk);
+    put_whole(&talk, "k", 'a', 1000);
+    put_whole(&talk, "l", 'b', 1000);
+    const struct item items[] = {{"k", 10000, 1000}, {"none", 20000, 1000}, {"l", 30000, 1000}};
+    say_items(&talk.in, IST_OP_GET, 0, 2, items, 3);
+    talk_say(&talk);
+    assert_int_equal(nic_post(&talk, 1), 1);
+    talk_hear(&talk);
+    assert_int_equal(talk.count, 0); /* it could arrive before the second value */
+    assert_int_equal(nic_post(&talk, 10), 1);
+    talk_hear(&talk);
+    assert_int_equal(talk.count, 1);
+    assert_int_equal(key_status(&talk, 0, 0), IST_OK);
+    assert_int_equal(key_status(&talk, 0, 1), IST_NOT_FOUND);
+    assert_int_equal(key_status(&talk, 0, 2), IST_OK);
+    ist_store_purge(talk.world.store);
+    assert_int_equal(usage(&talk).pinned_entries, 2);
+    assert_true(usage(&talk).doomed_bytes >= 2000);
+    nic_complete(&talk, 1);
+    assert_int_equal(usage(&talk).pinned_entries, 1);
+    nic_complete(&talk, 1);
+    assert_int_equal(usage(&talk).free_bytes, POOL_BYTES);
+    assert_true(is_value(talk.client + 10000, 'a', 1000));
+    assert_true(is_value(talk.client + 30000, 'b', 1000));
+    talk_end(&talk);
+}
+
+static void test_values__longer_than_one_work__split(void **state) {
+    (void)state;
+    const uint64_t bytes = 2 * IST_WORK_BYTES_MAX + 777;
+    struct talk talk;
+    talk_begin_with(&talk, (struct world_options){.pool_bytes = 8u << 20});
+    fill(&talk, 0, 'q', bytes);
+    say_one(&talk, IST_OP_PUT, 1, "k", 0, bytes);
+    talk_say(&talk);
+    assert_int_equal(nic_post(&talk, 10), 3);
+    assert_int_equal(talk.posted[2].bytes, 777);
+    nic_complete(&talk, 3);
+    say_one(&talk, IST_OP_GET, 2, "k", 4u << 20, bytes);
+    talk_run(&talk);
+    assert_true(is_value(talk.client + (4u << 20), 'q', bytes));
+    talk_end(&talk);
+}
+
+static void test_batch__through_a_window_of_one__all_moved(void **state) {
+    (void)state;
+    struct talk talk;
+    talk_begin(&talk);
+    char names[ITEMS_MAX][8];
+    struct item items[ITEMS_MAX];
+    for (size_t i = 0; i < ITEMS_MAX; i++) {
+        snprintf(names[i], sizeof(names[i]), "k%zu", i);
+        items[i] = (struct item){names[i], i * 2000, 1000 + i};
+        fill(&talk, items[i].at, (char)('A' + i), items[i].bytes);
+    }
+    for (unsigned round = 0; round < 2; round++) {
+        say_items(&talk.in, round == 0 ? IST_OP_PUT : IST_OP_GET, 0, round, items, ITEMS_MAX);
+        talk_say(&talk);
+        size_t moved = 0;
+        while (nic_post(&talk, 1) == 1) {
+            nic_complete(&talk, 1);
+            moved++;
+        }
+        assert_int_equal(moved, ITEMS_MAX);
+        memset(talk.client, 0, round == 0 ? ITEMS_MAX * 2000 : 0);
+    }
+    talk_hear(&talk);
+    assert_int_equal(talk.count, 2);
+    for (size_t i = 0; i < ITEMS_MAX; i++) {
+        assert_true(is_value(talk.client + items[i].at, (char)('A' + i), items[i].bytes));
+    }
+    talk_end(&talk);
+}
+
+static void test_close__work_outstanding__nothing_is_left(void **state) {
+    (void)state;
+    struct talk talk;
+    talk_begin(&talk);
+    put_whole(&talk, "k", 'a', 1000);
+    say_one(&talk, IST_OP_GET, 2, "k", 0, 1000);
+    say_one(&talk, IST_OP_PUT, 3, "l", 0, 1000);
+    say_one(&talk, IST_OP_PUT, 4, "m", 0, 1000);
+    talk_say(&talk);
+    assert_int_equal(nic_post(&talk, 2), 2);
+    assert_int_equal(usage(&talk).pinned_entries, 2 + 1); /* and the next one's block */
+    talk_end(&talk);                                      /* checks that all came back */
+}
+
+static void test_drain__work_outstanding__answered_first(void **state) {
+    (void)state;
+    struct talk talk;
+    talk_begin(&talk);
+    say_one(&talk, IST_OP_PUT, 3, "l", 0, 1000);
+    talk_say(&talk);
+    assert_int_equal(nic_post(&talk, 10), 1);
+    ist_engine_drain(talk.world.engine, talk.world.now_ns);
+    assert_int_equal(wants(&talk) & IST_WANT_CLOSE, 0);
+    nic_complete(&talk, 1);
+    talk_hear(&talk);
+    assert_int_equal(talk.count, 1);
+    assert_int_equal(key_status(&talk, 0, 0), IST_OK);
+    assert_int_equal(wants(&talk), IST_WANT_CLOSE);
+    talk_end(&talk);
+}
+
+static void test_timeout__work_never_completes__closes(void **state) {
+    (void)state;
+    struct talk talk;
+    talk_begin(&talk);
+    assert_true(ist_engine_deadline_ns(talk.world.engine) == IST_NEVER_NS);
+    say_one(&talk, IST_OP_PUT, 3, "l", 0, 1000);
+    talk_say(&talk);
+    nic_post(&talk, 1);
+    talk.world.now_ns += IST_PROGRESS_TIMEOUT_NS;
+    ist_engine_tick(talk.world.engine, talk.world.now_ns);
+    assert_int_equal(wants(&talk), IST_WANT_CLOSE);
+    assert_ptr_equal(ist_engine_next_changed(talk.world.engine), talk.session);
+    talk_end(&talk);
+}
+
+static void expect_refused(struct talk *talk, const char *why) {
+    talk_say(talk);
+    talk_hear(talk);
+    assert_int_equal(talk->count, 1);
+    assert_int_equal(talk->replies[0].keys.status, IST_PROTOCOL);
+    assert_int_equal(wants(talk), IST_WANT_CLOSE);
+    assert_non_null(strstr(talk->world.lines.last, why));
+    talk_end(talk);
+}
+
+static void test_request__not_for_rdma__protocol(void **state) {
+    (void)state;
+    struct talk talk;
+    uint64_t length = 3;
+    struct ist_span key = ist_span_of_string("k");
+    talk_begin(&talk);
+    say_put(&talk.in, 5, 0, "k", 'a', 3);
+    expect_refused(&talk, "payload");
+    talk_begin(&talk);
+    say_keys(&talk.in, IST_OP_PUT, 0, 5, &key, &length, 1, 0);
+    expect_refused(&talk, "lengths or places");
+    talk_begin(&talk);
+    say_get(&talk.in, 5, "k", 3);
+    expect_refused(&talk, "lengths or places");
+    talk_begin(&talk);
+    say_header(&talk.in, IST_OP_CONNECT, 0, 5, 0, 0);
+    expect_refused(&talk, "CONNECT");
+    talk_begin(&talk);
+    say_one(&talk, IST_OP_GET, 5, "k", UINT64_MAX - CLIENT_BASE - 5, 7);
+    expect_refused(&talk, "wraps");
+    talk_begin(&talk);
+    say_header(&talk.in, IST_OP_HELLO, 0, 5, 0, 0);
+    talk_say(&talk);
+    assert_int_equal(wants(&talk), IST_WANT_CLOSE);
+    talk_end(&talk);
+}
+
+static void test_request__places_over_a_stream__protocol(void **state) {
+    (void)state;
+    struct talk talk;
+    talk_begin(&talk);
+    struct ist_session *stream = world_open(&talk.world);
+    say_hello(&talk.in, 1);
+    say_one(&talk, IST_OP_GET, 2, "k", 0, 10);
+    edge_run(&talk.world, stream, &talk.in, &talk.out);
+    assert_int_equal(ist_session_wants(stream), IST_WANT_CLOSE);
+    assert_non_null(strstr(talk.world.lines.last, "lengths or places"));
+    ist_session_close(stream);
+    talk_end(&talk);
+}
+
+/* ---- CONNECT -------------------------------------------------------------------------------------------- */
+
+static void say_connect(struct bytes *out, uint64_t id, const struct ist_endpoint *endpoint) {
+    uint8_t body[IST_CODEC_ENDPOINT_BYTES];
+    size_t written;
+    assert_int_equal(ist_codec_encode_endpoint(endpoint, body, sizeof(body), &written), IST_OK);
+    say_header(out, IST_OP_CONNECT, 0, id, (uint32_t)written, 0);
+    bytes_add(out, body, written);
+}
+
+static void test_connect__over_a_stream__asked_of_the_edge_and_answered(void **state) {
+    (void)state;
+    const struct ist_endpoint client = {.queue_pair = 0xffffff,
+                                        .packet_number = 5,
+                                        .gid = {1, [15] = 2},
+                                        .lid = 0xffff,
+                                        .mtu_bytes = 4096,
+                                        .reads = 16,
+                                        .messages = 32,
+                                        .message_bytes = 4096};
+    struct talk talk;
+    talk_begin(&talk);
+    struct ist_session *stream = world_open(&talk.world);
+    say_hello(&talk.in, 1);
+    say_connect(&talk.in, 2, &client);
+    say_key(&talk.in, IST_OP_EXISTS, 3, "k");
+    size_t fed = edge_feed(&talk.world, stream, talk.in.data, talk.in.count);
+    assert_true((ist_session_wants(stream) & IST_WANT_CONNECT) != 0);
+    assert_int_equal(ist_session_wants(stream) & (IST_WANT_RECV | IST_WANT_COPY), 0);
+    assert_memory_equal(ist_session_peer(stream), &client, sizeof(client));
+    const struct ist_endpoint own = {.queue_pair = 77, .messages = 1};
+    ist_session_connected(stream, &own, talk.world.now_ns);
+    world_check(&talk.world);
+    edge_feed(&talk.world, stream, talk.in.data + fed, talk.in.count - fed);
+    edge_take(&talk.world, stream, &talk.out, SIZE_MAX);
+    /* HELLO's, this, EXISTS's; only the second has another body */
+    struct ist_frame frame;
+    size_t at = 0;
+    assert_int_equal(ist_frame_decode(ist_span_of(talk.out.data, talk.out.count), &frame), IST_OK);
+    at += IST_FRAME_BYTES + frame.body_bytes;
+    assert_int_equal(ist_frame_decode(ist_span_of(talk.out.data + at, talk.out.count - at), &frame),
+                     IST_OK);
+    assert_int_equal(frame.operation, IST_OP_CONNECT);
+    struct ist_endpoint heard;
+    assert_int_equal(ist_codec_decode_endpoint(
+                         ist_span_of(talk.out.data + at + IST_FRAME_BYTES, frame.body_bytes), &heard),
+                     IST_OK);
+    assert_memory_equal(&heard, &own, sizeof(own));
+    at += IST_FRAME_BYTES + frame.body_bytes;
+    assert_int_equal(ist_frame_decode(ist_span_of(talk.out.data + at, talk.out.count - at), &frame),
+                     IST_OK);
+    assert_int_equal(frame.operation, IST_OP_EXISTS);
+    ist_session_close(stream);
+    talk_end(&talk);
+}
+
+static void test_endpoint__out_of_range_or_cut__protocol(void **state) {
+    (void)state;
+    const struct ist_endpoint good = {.queue_pair = 1, .gid = {1}, .messages = 3};
+    uint8_t body[IST_CODEC_ENDPOINT_BYTES];
+    size_t written;
+    struct ist_endpoint heard;
+    assert_int_equal(ist_codec_encode_endpoint(&good, body, sizeof(body), &written), IST_OK);
+    assert_int_equal(ist_codec_decode_endpoint(ist_span_of(body, written), &heard), IST_OK);
+    assert_int_equal(ist_codec_decode_endpoint(ist_span_of(body, written - 1), &heard), IST_PROTOCOL);
+    const struct ist_endpoint wrong[] = {{.queue_pair = 0x1000000}, {.packet_number = 0x1000000}};
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(ist_codec_encode_endpoint(&wrong[i], body, sizeof(body), &written), IST_OK);
+        assert_int_equal(ist_codec_decode_endpoint(ist_span_of(body, written), &heard), IST_PROTOCOL);
+    }
+    static const uint8_t short_gid[] = {0x22, 2, 1, 2}; /* field 4 with 2 bytes */
+    assert_int_equal(ist_codec_decode_endpoint(ist_span_of(short_gid, sizeof(short_gid)), &heard),
+                     IST_PROTOCOL);
+    static const uint8_t wide_lid[] = {0x28, 0x80, 0x80, 4}; /* field 5: 65536 */
+    assert_int_equal(ist_codec_decode_endpoint(ist_span_of(wide_lid, sizeof(wide_lid)), &heard),
+                     IST_PROTOCOL);
+    assert_int_equal(ist_codec_encode_endpoint(&good, body, 3, &written), IST_NO_SPACE);
+}
+
+/* ---- no memory, and at random ----------------------------------------------------------------------------- */
+
+static void test_requests__nth_allocation_fails__answered_or_closed(void **state) {
+    (void)state;
+    uint64_t calls = UINT64_MAX;
+    for (uint64_t n = 1; n < calls; n++) {
+        struct talk talk;
+        talk_begin(&talk);
+        uint64_t before = talk.world.failing.calls;
+        talk.world.failing.fail_at = before + n;
+        fill(&talk, 0, 'a', 1000);
+        for (uint64_t id = 1; id <= 3; id++) {
+            say_one(&talk, id == 2 ? IST_OP_GET : IST_OP_PUT, id, "k", 0, 1000);
+            talk_run(&talk);
+        }
+        assert_true(talk.count == 3 || wants(&talk) == IST_WANT_CLOSE);
+        if (talk.world.failing.calls - before < n) {
+            calls = n; /* none failed any more */
+            assert_int_equal(talk.count, 3);
+            assert_int_equal(key_status(&talk, 1, 0), IST_OK);
+        }
+        talk_end(&talk);
+    }
+}
+
+#define KEYS 6u
+#define SLOT_BYTES 4096u
+#define GET_BASE (64u * SLOT_BYTES)
+
+struct pending {
+    uint64_t id;
+    bool is_get;
+    unsigned key;
+    uint64_t at, bytes; /* of its slot */
+    uint64_t stamp;     /* PUT: what it writes */
+};
+
+/* A value: its stamp over and over. */
+static void stamp_fill(uint8_t *at, uint64_t stamp, uint64_t bytes) {
+    for (uint64_t i = 0; i < bytes; i++) {
+        at[i] = (uint8_t)(stamp >> (8 * (i % 8)));
+    }
+}
+
+static bool stamp_is(const uint8_t *at, uint64_t stamp, uint64_t bytes) {
+    for (uint64_t i = 0; i < bytes; i++) {
+        if (at[i] != (uint8_t)(stamp >> (8 * (i % 8)))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Puts and gets of a few keys in a pool that is too small for all, posted and completed in random pieces: each get
+ * delivers one whole value of its key. */
+static void random_traffic(uint64_t seed) {
+    uint64_t random = seed;
+    struct talk *talk = calloc(1, sizeof(*talk));
+    assert_non_null(talk);
+    talk_begin_with(talk, (struct world_options){.pool_bytes = 16384});
+    struct pending pending[32];
+    uint64_t stamps[KEYS][512]; /* by key: of all puts so far */
+    size_t stamp_count[KEYS] = {0}, count = 0;
+    uint64_t id = 0, gets = 0;
+    for (unsigned step = 0; step < 400; step++) {
+        unsigned key = (unsigned)random_below(&random, KEYS);
+        char name[2] = {(char)('a' + key), 0};
+        switch (random_below(&random, 5)) {
+        case 0:
+        case 1:
+            if (count < 32 && stamp_count[key] < 512) {
+                struct pending *p = &pending[count++];
+                *p = (struct pending){.id = ++id, .is_get = random_below(&random, 2) == 0, .key = key};
+                p->at = (id % 64) * SLOT_BYTES + (p->is_get ? GET_BASE : 0);
+                p->bytes = p->is_get ? SLOT_BYTES : 1000 + random_below(&random, 3000);
+                p->stamp = random_next(&random) & ~0xffull;
+                p->stamp |= key;
+                if (!p->is_get) {
+                    stamp_fill(talk->client + p->at, p->stamp, p->bytes);
+                    stamps[key][stamp_count[key]++] = p->stamp;
+                }
+                say_one(talk, p->is_get ? IST_OP_GET : IST_OP_PUT, id, name, p->at, p->bytes);
+                talk_say(talk);
+            }
+            break;
+        case 2: nic_post(talk, random_below(&random, 4)); break;
+        case 3: nic_complete(talk, random_below(&random, outstanding(talk) + 1)); break;
+        case 4:
+            if (random_below(&random, 8) == 0) {
+                ist_store_remove(talk->world.store, ist_span_of_string(name));
+            }
+            break;
+        }
+        if (step % 16 == 15 || step == 399) {
+            do {
+                nic_complete(talk, outstanding(talk));
+            } while (nic_post(talk, POSTED_MAX) > 0);
+            talk_hear(talk);
+            assert_int_equal(talk->count, count);
+            for (size_t i = 0; i < talk->count; i++) {
+                const struct reply *reply = &talk->replies[i];
+                size_t j = 0;
+                while (j < count && pending[j].id != reply->frame.request_id) {
+                    j++;
+                }
+                assert_true(j < count);
+                const struct pending *p = &pending[j];
+                if (p->is_get && key_status(talk, i, 0) == IST_OK) {
+                    uint64_t got = 0;
+                    memcpy(&got, talk->client + p->at, sizeof(got));
+                    assert_true(stamp_is(talk->client + p->at, got, reply->lengths[0]));
+                    size_t s = 0;
+                    while (s < stamp_count[p->key] && stamps[p->key][s] != got) {
+                        s++;
+                    }
+                    assert_true(s < stamp_count[p->key]); /* one of this key's puts */
+                    gets++;
+                }
+            }
+            count = 0;
+            talk->out.count = 0;
+        }
+    }
+    assert_true(gets > 5);
+    talk_end(talk);
+    free(talk);
+}
+
+static void test_traffic__random__each_get_is_one_put(void **state) {
+    (void)state;
+    replay_seeds(getenv("IST_TEST_SHORT") == NULL ? 60 : 4, random_traffic);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_put_then_get__one_value__same_bytes),
+        cmocka_unit_test(test_put__reads_outstanding__key_appears_with_the_last),
+        cmocka_unit_test(test_put__if_absent_and_present__nothing_is_moved),
+        cmocka_unit_test(test_put__refused_behind_one_that_waits__both_answered),
+        cmocka_unit_test(test_get__reply_follows_the_last_write_out__pin_waits_for_its_end),
+        cmocka_unit_test(test_values__longer_than_one_work__split),
+        cmocka_unit_test(test_batch__through_a_window_of_one__all_moved),
+        cmocka_unit_test(test_close__work_outstanding__nothing_is_left),
+        cmocka_unit_test(test_drain__work_outstanding__answered_first),
+        cmocka_unit_test(test_timeout__work_never_completes__closes),
+        cmocka_unit_test(test_request__not_for_rdma__protocol),
+        cmocka_unit_test(test_request__places_over_a_stream__protocol),
+        cmocka_unit_test(test_connect__over_a_stream__asked_of_the_edge_and_answered),
+        cmocka_unit_test(test_endpoint__out_of_range_or_cut__protocol),
+        cmocka_unit_test(test_requests__nth_allocation_fails__answered_or_closed),
+        cmocka_unit_test_teardown(test_traffic__random__each_get_is_one_put, replay_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
