@@ -369,6 +369,24 @@ static void test_send__peer_stops_reading__others_are_served(void **state) {
     close(other);
 }
 
+static void test_recv__connect_without_a_device__refused_and_the_session_goes_on(void **state) {
+    (void)state;
+    int client = client_new();
+    hello(client);
+    uint8_t body[256];
+    for (uint64_t id = 2; id < 4; id++) {
+        send_frame(client, IST_OP_CONNECT, id, body, 0, 0);
+        struct ist_frame frame = recv_frame(client, body, sizeof(body));
+        struct ist_endpoint endpoint;
+        assert_int_equal(frame.operation, IST_OP_CONNECT);
+        assert_int_equal(frame.request_id, id);
+        assert_int_equal(ist_codec_decode_endpoint(ist_span_of(body, frame.body_bytes), &endpoint),
+                         IST_OK);
+        assert_int_equal(endpoint.status, IST_DEVICE);
+    }
+    close(client);
+}
+
 static void test_recv__garbage__closed_and_others_stay(void **state) {
     (void)state;
     int good = client_new(), bad = client_new();
@@ -458,6 +476,7 @@ int main(void) {
         TEST(test_recv__peer_gone_in_the_middle_of_a_put__no_trace),
         TEST(test_send__peer_gone_in_the_middle_of_a_get__pins_return),
         TEST(test_send__peer_stops_reading__others_are_served),
+        TEST(test_recv__connect_without_a_device__refused_and_the_session_goes_on),
         TEST(test_recv__garbage__closed_and_others_stay),
         TEST(test_accept__more_sessions_than_the_engine_takes__closed_at_once),
         TEST(test_run_changed__engine_drains__idle_connections_end),

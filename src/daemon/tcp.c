@@ -10,6 +10,7 @@
 
 #include "daemon/clock.h"
 #include "engine/session.h"
+#include "wire/codec.h"
 
 #define BUFFERS_MAX 64                /* of one system call */
 #define DISCARD_BYTES (64u << 10)     /* unwanted payload is read in pieces of this size */
@@ -205,7 +206,10 @@ static void connection_run(struct connection *connection) {
             connection_finish(connection);
             return;
         }
-        if ((wants & IST_WANT_COPY) != 0) {
+        if ((wants & IST_WANT_CONNECT) != 0) {
+            const struct ist_endpoint none = {.status = IST_DEVICE};
+            ist_session_connected(connection->session, &none, ist_clock_ns());
+        } else if ((wants & IST_WANT_COPY) != 0) {
             /* At most a staging buffer: not worth counting, and no socket event would bring us back. */
             connection_copy(connection);
         } else if (budget == 0) {
