@@ -1,11 +1,7 @@
 #include "daemon/listener.h"
 
 #include <errno.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -13,14 +9,13 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "daemon/bind.h"
 
-/* Pending connections; the kernel cuts it at net.core.somaxconn. */
+/* Pending connections on the path; the kernel cuts it at net.core.somaxconn. */
 #define BACKLOG 4096
-/* A peer whose machine vanished is noticed after idle + count * interval seconds. */
-#define KEEPALIVE_IDLE_SEC 60
-#define KEEPALIVE_INTERVAL_SEC 10
-#define KEEPALIVE_COUNT 6
 #define WARNING_REST_SEC 10.
+
+_Static_assert(IST_BOUND_ADDRESS_BYTES <= IST_LISTENER_ADDRESS_BYTES, "an address fits its listener");
 
 struct listener {
     ev_io io;
@@ -172,78 +167,42 @@ static void drop_last(struct ist_listeners *listeners) {
     ist_release(listeners->config.alloc, listener);
 }
 
-static bool set_option(int fd, int level, int name, int value) {
-    return setsockopt(fd, level, name, &value, sizeof(value)) == 0;
-}
-
-/* Accepted sockets inherit all of these. */
-static bool set_tcp_options(int fd, int family) {
-    return set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1) &&
-           (family != AF_INET6 || set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1)) &&
-           set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1) && set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1) &&
-           set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_SEC) &&
-           set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SEC) &&
-           set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_COUNT);
-}
-
-static bool write_tcp_address(struct listener *listener) {
-    struct sockaddr_storage storage;
-    socklen_t length = sizeof(storage);
-    char host[NI_MAXHOST];
-    char port[NI_MAXSERV];
-    if (getsockname(listener->fd, (struct sockaddr *)&storage, &length) != 0 ||
-        getnameinfo((struct sockaddr *)&storage, length, host, sizeof(host), port, sizeof(port),
-                    NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
-        return false;
-    }
-    bool v6 = storage.ss_family == AF_INET6;
-    int written = snprintf(listener->address, sizeof(listener->address), "%s%s%s:%s", v6 ? "[" : "",
-                           host, v6 ? "]" : "", port);
-    return written > 0 && (size_t)written < sizeof(listener->address);
-}
-
 static void watch(struct listener *listener) {
     ev_io_init(&listener->io, on_acceptable, listener->fd, EV_READ);
     listener->io.data = listener;
 }
 
-static enum ist_status add_address(struct ist_listeners *listeners, const struct addrinfo *address,
-                                   const char *host, uint16_t port) {
+static enum ist_status add_bound(struct ist_listeners *listeners, const struct ist_bound *bound) {
     struct listener *listener = append(listeners, "service");
     if (listener == NULL) {
         return IST_NO_MEMORY;
     }
-    listener->fd = socket(address->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
-    if (listener->fd < 0 || !set_tcp_options(listener->fd, address->ai_family) ||
-        bind(listener->fd, address->ai_addr, address->ai_addrlen) != 0 ||
-        listen(listener->fd, BACKLOG) != 0 || !write_tcp_address(listener)) {
-        ist_log_error(listeners->config.log, 0, "cannot listen on %s port %u: %s", host, (unsigned)port,
-                      strerror(errno));
-        drop_last(listeners);
-        return IST_CONFIG;
-    }
+    listener->fd = bound->fd;
+    memcpy(listener->address, bound->address, sizeof(bound->address));
     watch(listener);
     return IST_OK;
 }
 
 enum ist_status ist_listeners_add_tcp(struct ist_listeners *listeners, const char *host,
                                       uint16_t port) {
-    const struct addrinfo hints = {
-        .ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
-    char service[8];
-    snprintf(service, sizeof(service), "%u", (unsigned)port);
-    struct addrinfo *addresses = NULL;
-    int error = getaddrinfo(host, service, &hints, &addresses);
-    if (error != 0) {
-        ist_log_error(listeners->config.log, 0, "cannot listen on %s: %s", host,
-                      error == EAI_SYSTEM ? strerror(errno) : gai_strerror(error));
-        return IST_CONFIG;
+    struct ist_bound bound[IST_BOUND_MAX];
+    size_t count = 0;
+    enum ist_status status = ist_bind_tcp(listeners->config.log, host, port, bound, &count);
+    if (status != IST_OK) {
+        return status;
     }
-    enum ist_status status = IST_OK;
-    for (const struct addrinfo *a = addresses; a != NULL && status == IST_OK; a = a->ai_next) {
-        status = add_address(listeners, a, host, port);
+    size_t added = 0;
+    while (added < count && (status = add_bound(listeners, &bound[added])) == IST_OK) {
+        added++;
     }
-    freeaddrinfo(addresses);
+    if (status != IST_OK) {
+        for (size_t i = added; i < count; i++) {
+            close(bound[i].fd);
+        }
+        while (added-- > 0) {
+            drop_last(listeners);
+        }
+    }
     return status;
 }
 

@@ -20,13 +20,16 @@
 #include "daemon/loop.h"
 #include "daemon/machine.h"
 #include "daemon/memory.h"
+#include "daemon/option.h"
 #include "daemon/tcp.h"
 #include "engine/engine.h"
 #include "infinistore/infinistore.h"
+#include "store/runs.h"
 #include "store/store.h"
 
 #define SERVER_NAME "infinistore/" IST_VERSION
-#define GRANULE_BYTES 4096u
+#define PAGE_BYTES 4096u
+#define EXIT_USAGE 2
 /* Of a machine's memory, what --auto-increase leaves to others when --max-pool-size does not say. */
 #define LEFT_TO_OTHERS_SHARE 0.1
 /* --auto-increase: this much more when the pool is filled to this share. */
@@ -40,7 +43,7 @@ struct daemon {
     struct ist_log log;
     int log_fd;
     uint32_t sessions_max;
-    uint64_t pool_bytes, pool_bytes_max;
+    uint64_t granule_bytes, pool_bytes, pool_bytes_max;
     struct ist_memory *memory;
     struct ist_store *store;
     struct ist_engine *engine;
@@ -61,22 +64,26 @@ static uint64_t available_bytes(void *context) {
     return ist_machine_available_bytes("");
 }
 
-/* How large the pool is, and may get. */
+/* How large the pool is, and may get; and in which units, as small as its size allows. */
 static void size_pool(struct daemon *daemon) {
     const struct ist_config *config = daemon->config;
-    daemon->pool_bytes = (config->prealloc_bytes + GRANULE_BYTES - 1) / GRANULE_BYTES * GRANULE_BYTES;
-    daemon->pool_bytes_max = daemon->pool_bytes;
-    if (!config->auto_increase) {
-        return;
-    }
-    uint64_t max = config->max_pool_bytes;
-    if (max == 0) {
+    uint64_t max = config->prealloc_bytes;
+    if (config->auto_increase) {
         uint64_t available = available_bytes(NULL);
-        max = available - (uint64_t)((double)available * LEFT_TO_OTHERS_SHARE);
+        uint64_t possible = available - (uint64_t)((double)available * LEFT_TO_OTHERS_SHARE);
+        uint64_t wanted = config->max_pool_bytes != 0 ? config->max_pool_bytes : possible;
+        max = wanted > max ? wanted : max;
     }
-    max = round_down(max, GRANULE_BYTES);
-    if (max > daemon->pool_bytes_max) {
-        daemon->pool_bytes_max = max;
+    uint64_t granule = config->min_block_bytes < PAGE_BYTES ? config->min_block_bytes : PAGE_BYTES;
+    while (granule < config->min_block_bytes && max / granule >= IST_RUNS_GRANULES_MAX) {
+        granule *= 2;
+    }
+    uint64_t unit = granule < PAGE_BYTES ? PAGE_BYTES : granule;
+    daemon->granule_bytes = granule;
+    daemon->pool_bytes = round_down(config->prealloc_bytes + unit - 1, unit);
+    daemon->pool_bytes_max = round_down(max, unit);
+    if (daemon->pool_bytes_max < daemon->pool_bytes) {
+        daemon->pool_bytes_max = daemon->pool_bytes;
     }
 }
 
@@ -97,11 +104,8 @@ static enum ist_status make_pool(struct daemon *daemon) {
     }
     struct ist_store_config store_config = {.pool_bytes_max = daemon->pool_bytes_max,
                                             .min_block_bytes = daemon->config->min_block_bytes,
-                                            .granule_bytes = GRANULE_BYTES,
+                                            .granule_bytes = daemon->granule_bytes,
                                             .alloc = ist_alloc_system()};
-    if (store_config.granule_bytes > store_config.min_block_bytes) {
-        store_config.granule_bytes = store_config.min_block_bytes;
-    }
     if (getrandom(&store_config.hash_key, sizeof(store_config.hash_key), 0) !=
         sizeof(store_config.hash_key)) {
         ist_log_error(&daemon->log, 0, "the kernel gives no random numbers: %s", strerror(errno));
@@ -179,6 +183,15 @@ static enum ist_status make_edge(struct daemon *daemon) {
     return status;
 }
 
+static enum ist_status make_control(struct daemon *daemon) {
+    enum ist_status status = ist_control_new(ist_alloc_system(), &daemon->control);
+    if (status != IST_OK) {
+        ist_log_error(&daemon->log, 0, "cannot make the queue of commands: %s",
+                      ist_status_text(status));
+    }
+    return status;
+}
+
 static void on_control(void *context) {
     struct daemon *daemon = context;
     ist_control_run(daemon->control, daemon->store, daemon->engine);
@@ -206,15 +219,26 @@ static enum ist_status make_loop(struct daemon *daemon) {
         .control_context = daemon,
         .alloc = ist_alloc_system(),
         .log = &daemon->log};
-    return ist_loop_new(&loop_config, &daemon->loop);
+    enum ist_status status = ist_loop_new(&loop_config, &daemon->loop);
+    if (status != IST_OK) {
+        ist_log_error(&daemon->log, 0, "cannot make the loop: %s", ist_status_text(status));
+    }
+    return status;
 }
 
 static enum ist_status make_admin(struct daemon *daemon) {
+    const char *kind;
     const struct ist_admin_config config = {.config = daemon->config,
                                             .control = daemon->control,
+                                            .service =
+                                                ist_listeners_address(daemon->listeners, 0, &kind),
                                             .alloc = ist_alloc_system(),
                                             .log = &daemon->log};
-    return ist_admin_new(&config, &daemon->admin); /* it was logged */
+    enum ist_status status = ist_admin_new(&config, &daemon->admin);
+    if (status == IST_NO_MEMORY) {
+        ist_log_error(&daemon->log, 0, "cannot serve HTTP: %s", ist_status_text(status));
+    }
+    return status; /* anything else was logged */
 }
 
 #define ANNOUNCEMENTS_MAX 64
@@ -261,24 +285,31 @@ static enum ist_status daemon_start(struct daemon *daemon) {
     enum ist_status (*const steps[])(struct daemon *) = {
         make_pool, make_engine, make_edge, make_control, make_loop, make_admin, announce};
     limit_sessions(daemon, ist_machine_prepare(&daemon->log));
-    ist_log_info(&daemon->log, 0, "%s: this build serves TCP and AF_UNIX, not RDMA", SERVER_NAME);
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
         enum ist_status status = steps[i](daemon);
         if (status != IST_OK) {
             return status;
         }
     }
+    ist_log_info(&daemon->log, 0, "%s: this build serves TCP and AF_UNIX, not RDMA", SERVER_NAME);
     ist_listeners_start(daemon->listeners);
     return IST_OK;
 }
 
-/* Whatever of it there is. */
+/* Whatever of it there is. HTTP's threads may be waiting for the loop, which runs no more, or for a reply of our
+ * own service: both ends are closed before they are waited for. */
 static void daemon_stop(struct daemon *daemon) {
-    ist_admin_free(daemon->admin);
+    if (daemon->control != NULL) {
+        ist_control_close(daemon->control);
+    }
     ist_loop_free(daemon->loop);
+    if (daemon->listeners != NULL) {
+        ist_listeners_stop(daemon->listeners);
+    }
+    ist_tcp_free(daemon->tcp);
+    ist_admin_free(daemon->admin);
     ist_control_free(daemon->control);
     ist_listeners_free(daemon->listeners);
-    ist_tcp_free(daemon->tcp);
     if (daemon->ev != NULL) {
         ev_loop_destroy(daemon->ev);
     }
@@ -304,4 +335,25 @@ static int daemon_run(const struct ist_config *config) {
         ist_log_info(&daemon.log, 0, "drained; goodbye");
     }
     return drained ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+/* A full disk or a closed pipe is an error, too. */
+static int exit_code_of_stdout(void) {
+    return fflush(stdout) == 0 && ferror(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int main(int argc, char **argv) {
+    struct ist_config config;
+    enum ist_wish wish;
+    char error[IST_CONFIG_ERROR_BYTES];
+    if (ist_config_read(argc, argv, environ, &config, &wish, error) != IST_OK) {
+        fprintf(stderr, "infinistore: %s\n", error);
+        return EXIT_USAGE;
+    }
+    switch (wish) {
+    case IST_WISH_HELP: ist_option_help(stdout); return exit_code_of_stdout();
+    case IST_WISH_VERSION: printf("infinistore %s\n", IST_VERSION); return exit_code_of_stdout();
+    case IST_WISH_SERVE: break;
+    }
+    return daemon_run(&config);
 }

@@ -1,0 +1,205 @@
+#include "daemon/routes.h"
+
+#include <string.h>
+
+#include "base/json.h"
+#include "base/size.h"
+#include "daemon/clock.h"
+#include "daemon/pages.h"
+#include "infinistore/infinistore.h"
+
+#define JSON "application/json"
+
+/* ---- bodies ----------------------------------------------------------------------------------------- */
+
+/* Takes the finished text over. */
+static void finish(struct ist_json *json, unsigned status, struct ist_route_answer *answer) {
+    const char *text = ist_json_text(json);
+    *answer = (struct ist_route_answer){.status = status, .type = JSON};
+    if (text == NULL) {
+        ist_json_fini(json);
+        answer->status = 503;
+        return;
+    }
+    answer->body = json->text;
+}
+
+void ist_routes_refuse(const struct ist_alloc *alloc, unsigned status, const char *why,
+                       struct ist_route_answer *answer) {
+    struct ist_json json;
+    ist_json_init(&json, alloc);
+    ist_json_object(&json);
+    ist_json_key(&json, "error");
+    ist_json_string(&json, why);
+    ist_json_end(&json);
+    finish(&json, status, answer);
+}
+
+/* {"status": "ok", "NAME": count}; the status is left out when name_only. */
+static void answer_count(const struct ist_routes *routes, const char *name, uint64_t count,
+                         bool name_only, struct ist_route_answer *answer) {
+    struct ist_json json;
+    ist_json_init(&json, routes->alloc);
+    ist_json_object(&json);
+    if (!name_only) {
+        ist_json_key(&json, "status");
+        ist_json_string(&json, "ok");
+    }
+    ist_json_key(&json, name);
+    ist_json_uint(&json, count);
+    ist_json_end(&json);
+    finish(&json, 200, answer);
+}
+
+/* False: the loop did not answer, and that is the answer. */
+static bool call(const struct ist_routes *routes, const struct ist_control_request *request,
+                 uint64_t timeout_ns, struct ist_control_answer *control,
+                 struct ist_route_answer *answer) {
+    switch (ist_control_call(routes->control, request, timeout_ns, control)) {
+    case IST_OK: return true;
+    case IST_NO_SPACE:
+        ist_routes_refuse(routes->alloc, 503, "too many requests at a time", answer);
+        return false;
+    case IST_PEER:
+        ist_routes_refuse(routes->alloc, 503, "the daemon is shutting down", answer);
+        return false;
+    default:
+        ist_routes_refuse(routes->alloc, 503, "the daemon does not answer in time", answer);
+        return false;
+    }
+}
+
+/* ---- the pages -------------------------------------------------------------------------------------- */
+
+static void get_health(const struct ist_routes *routes, const struct ist_route_request *request,
+                       struct ist_route_answer *answer) {
+    (void)request;
+    struct ist_control_answer control;
+    const struct ist_control_request keys = {.command = IST_COMMAND_KEYS};
+    if (call(routes, &keys, IST_ROUTES_HEALTH_TIMEOUT_NS, &control, answer)) {
+        struct ist_json json;
+        ist_json_init(&json, routes->alloc);
+        ist_json_object(&json);
+        ist_json_key(&json, "status");
+        ist_json_string(&json, "ok");
+        ist_json_end(&json);
+        finish(&json, 200, answer);
+    }
+}
+
+static void get_kvmap_len(const struct ist_routes *routes, const struct ist_route_request *request,
+                          struct ist_route_answer *answer) {
+    (void)request;
+    struct ist_control_answer control;
+    const struct ist_control_request keys = {.command = IST_COMMAND_KEYS};
+    if (call(routes, &keys, IST_ROUTES_TIMEOUT_NS, &control, answer)) {
+        answer_count(routes, "len", control.count, true, answer);
+    }
+}
+
+static void get_figures(const struct ist_routes *routes, bool metrics,
+                        struct ist_route_answer *answer) {
+    struct ist_control_answer control;
+    const struct ist_control_request stats = {.command = IST_COMMAND_STATS};
+    if (!call(routes, &stats, IST_ROUTES_TIMEOUT_NS, &control, answer)) {
+        return;
+    }
+    const struct ist_page_facts facts = {.version = IST_VERSION,
+                                         .started_at_sec = routes->started_at_sec,
+                                         .uptime_sec =
+                                             (ist_clock_ns() - routes->started_at_ns) / IST_NS_PER_SEC};
+    char *body = metrics ? ist_page_metrics(routes->alloc, &control.stats, &facts)
+                         : ist_page_stats(routes->alloc, &control.stats, &facts);
+    *answer = (struct ist_route_answer){
+        .status = body == NULL ? 503 : 200,
+        .type = metrics ? "text/plain; version=0.0.4; charset=utf-8" : JSON,
+        .body = body,
+    };
+}
+
+static void get_stats(const struct ist_routes *routes, const struct ist_route_request *request,
+                      struct ist_route_answer *answer) {
+    (void)request;
+    get_figures(routes, false, answer);
+}
+
+static void get_metrics(const struct ist_routes *routes, const struct ist_route_request *request,
+                        struct ist_route_answer *answer) {
+    (void)request;
+    get_figures(routes, true, answer);
+}
+
+static void post_purge(const struct ist_routes *routes, const struct ist_route_request *request,
+                       struct ist_route_answer *answer) {
+    (void)request;
+    struct ist_control_answer control;
+    const struct ist_control_request purge = {.command = IST_COMMAND_PURGE};
+    if (call(routes, &purge, IST_ROUTES_TIMEOUT_NS, &control, answer)) {
+        ist_log_info(routes->log, 0, "POST /purge: %llu keys went", (unsigned long long)control.count);
+        answer_count(routes, "num", control.count, false, answer);
+    }
+}
+
+static void post_evict(const struct ist_routes *routes, const struct ist_route_request *request,
+                       struct ist_route_answer *answer) {
+    struct ist_control_answer control;
+    struct ist_control_request evict = {.command = IST_COMMAND_EVICT_TO, .share = routes->evict_share};
+    if (request->has_bytes) {
+        evict.command = IST_COMMAND_EVICT;
+        if (request->bytes == NULL || ist_size_parse(request->bytes, 1, &evict.bytes) != IST_OK) {
+            ist_routes_refuse(routes->alloc, 400, "bytes: not a size, e.g. 1048576 or 512M", answer);
+            return;
+        }
+    }
+    if (call(routes, &evict, IST_ROUTES_TIMEOUT_NS, &control, answer)) {
+        ist_log_info(routes->log, 0, "POST /evict: %llu bytes went", (unsigned long long)control.count);
+        answer_count(routes, "evicted_bytes", control.count, false, answer);
+    }
+}
+
+/* ---- which ------------------------------------------------------------------------------------------ */
+
+static const struct route {
+    const char *path;
+    bool is_post;
+    void (*answer)(const struct ist_routes *, const struct ist_route_request *,
+                   struct ist_route_answer *);
+} table[] = {
+    {"/health", false, get_health}, {"/metrics", false, get_metrics},
+    {"/stats", false, get_stats},   {"/kvmap_len", false, get_kvmap_len},
+    {"/purge", true, post_purge},   {"/evict", true, post_evict},
+};
+
+static const struct route *find_route(const char *path) {
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        if (strcmp(table[i].path, path) == 0) {
+            return &table[i];
+        }
+    }
+    return NULL;
+}
+
+void ist_routes_answer(const struct ist_routes *routes, const struct ist_route_request *request,
+                       struct ist_route_answer *answer) {
+    const struct route *route = find_route(request->path);
+    if (route == NULL) {
+        ist_routes_refuse(routes->alloc, 404, "there is no such page", answer);
+        return;
+    }
+    bool is_read = strcmp(request->method, "GET") == 0 || strcmp(request->method, "HEAD") == 0;
+    bool is_post = strcmp(request->method, "POST") == 0;
+    if (route->is_post ? !is_post : !is_read) {
+        ist_routes_refuse(routes->alloc, 405, "this page has another method", answer);
+        answer->allow = route->is_post ? "POST" : "GET, HEAD";
+        return;
+    }
+    if (route->is_post && !request->may_change) {
+        ist_log_warning(routes->log, 0, "POST %s refused: neither from this machine nor with the token",
+                        route->path);
+        ist_routes_refuse(routes->alloc, 403,
+                          "only from the machine itself, or with the token of --manage-token-file",
+                          answer);
+        return;
+    }
+    route->answer(routes, request, answer);
+}

@@ -1,0 +1,49 @@
+/* What the manage port answers to whom, without HTTP's syntax. */
+#ifndef IST_DAEMON_ROUTES_H
+#define IST_DAEMON_ROUTES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "daemon/control.h"
+
+/* How long a page waits for the loop. A probe must learn soon that the loop stands still; a purge of millions of
+ * keys takes a while. */
+#define IST_ROUTES_HEALTH_TIMEOUT_NS (1 * IST_NS_PER_SEC)
+#define IST_ROUTES_TIMEOUT_NS (10 * IST_NS_PER_SEC)
+
+struct ist_routes {
+    struct ist_control *control; /* borrowed, as everything here */
+    const struct ist_alloc *alloc;
+    const struct ist_log *log;
+    const char *service;     /* where the self-test connects to: "127.0.0.1:22345" */
+    double evict_share;      /* what POST /evict leaves used when it is not told how many bytes */
+    uint64_t started_at_sec; /* wall clock, since 1970 */
+    uint64_t started_at_ns;  /* ist_clock_ns() */
+};
+
+struct ist_route_request {
+    const char *method, *path; /* "GET", "/health" */
+    bool has_bytes;            /* ?bytes=... was there */
+    const char *bytes;         /* its value; NULL: "?bytes" without one */
+    bool may_change;           /* the peer may POST */
+};
+
+struct ist_route_answer {
+    unsigned status;   /* of HTTP */
+    const char *type;  /* of the body; static */
+    const char *allow; /* the methods that there are, with 405; else NULL; static */
+    char *body;        /* NUL-terminated; the caller's: ist_release(); NULL when memory ran out */
+};
+
+void ist_routes_answer(const struct ist_routes *routes, const struct ist_route_request *request,
+                       struct ist_route_answer *answer);
+
+/* {"error": "..."} with this status: for what does not get as far as a page. */
+void ist_routes_refuse(const struct ist_alloc *alloc, unsigned status, const char *why,
+                       struct ist_route_answer *answer);
+
+#endif
