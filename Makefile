@@ -105,7 +105,7 @@ DAEMON_LIBS := -lev -lmicrohttpd $(NANOPB)
 TOOL_LIBS := -ljansson -llzma -lz -lm $(NANOPB)
 
 .PHONY: all
-all: $(CORE) $(ROOMS) ## what there is so far: the rooms
+all: $(CORE) $(ROOMS) $(B)/infinistore ## what there is so far: the rooms and the daemon
 
 # ---- generated -----------------------------------------------------------------------------------
 $(B)/gen/wire/%.pb.c $(B)/gen/wire/%.pb.h: src/wire/%.proto src/wire/%.options

@@ -49,14 +49,20 @@ void http_free(struct http_reply *reply) {
     *reply = (struct http_reply){0};
 }
 
-/* The value behind `name` in the text of /metrics; 0 when it is not shown. */
+/* The value behind `name` in the text of /metrics; 0 when there are only others of its family: a counter that has
+ * not yet counted is left out. */
 static double find_sample(const char *text, const char *name) {
-    size_t bytes = strlen(name);
+    size_t bytes = strlen(name), family_bytes = strcspn(name, "{");
+    bool has_family = false;
     for (const char *line = text; line != NULL; line = strchr(line, '\n')) {
         line += *line == '\n';
         if (strncmp(line, name, bytes) == 0 && line[bytes] == ' ') {
             return strtod(line + bytes, NULL);
         }
+        has_family |= strncmp(line, name, family_bytes) == 0 && line[family_bytes] == '{';
+    }
+    if (!has_family || name[family_bytes] == '\0') {
+        fail_msg("/metrics knows no %s", name);
     }
     return 0;
 }

@@ -47,7 +47,7 @@ static void test_idle__1000_connections__32_kib_each_and_others_served(void **st
                       (double)(after - before) / (double)count / 1024);
         assert_true(after - before < count * IDLE_BYTES_MAX);
     }
-    assert_int_equal(server_metric(server, "infinistore_sessions"), count + 1);
+    assert_int_equal(server_metric(server, "infinistore_sessions{transport=\"tcp\"}"), count + 1);
     uint64_t version = 0;
     for (unsigned i = 0; i < 100; i++) {
         assert_int_equal(get_value(client, "key", 64 * KIB, &version), IST_OK);
@@ -56,7 +56,7 @@ static void test_idle__1000_connections__32_kib_each_and_others_served(void **st
         close(fds[i]);
     }
     free(fds);
-    assert_eventually(server_metric(server, "infinistore_sessions") == 1);
+    assert_eventually(server_metric(server, "infinistore_sessions{transport=\"tcp\"}") == 1);
     ist_client_free(client);
     server_stop(server);
 }
@@ -104,7 +104,7 @@ static void test_vanish__10000_clients__nothing_left(void **state) {
             warm = server_memory_bytes(server, "VmRSS");
         }
     }
-    assert_eventually(server_metric(server, "infinistore_sessions") == 1);
+    assert_eventually(server_metric(server, "infinistore_sessions{transport=\"tcp\"}") == 1);
     assert_eventually(server_is_idle(server));
     assert_eventually(server_descriptors(server) <= descriptors);
     if (daemon_memory_is_true()) {
@@ -150,7 +150,7 @@ static void test_descriptors__more_clients_than_there_are__no_spin_and_recovery(
     int fd = raw_open(server->service[0]);
     assert_int_equal(raw_ping(fd), IST_OK);
     close(fd);
-    assert_eventually(server_metric(server, "infinistore_sessions") == 1);
+    assert_eventually(server_metric(server, "infinistore_sessions{transport=\"tcp\"}") == 1);
     ist_client_free(client);
     server_stop(server);
 }
@@ -183,7 +183,7 @@ static void test_sessions__more_than_allowed__refused_and_others_served(void **s
         assert_int_equal(raw_ping(fds[i]), IST_OK);
         close(fds[i]);
     }
-    assert_eventually(server_metric(server, "infinistore_sessions") == 0);
+    assert_eventually(server_metric(server, "infinistore_sessions{transport=\"tcp\"}") == 0);
     int fd = raw_open(server->service[0]);
     assert_int_equal(raw_ping(fd), IST_OK);
     close(fd);

@@ -83,7 +83,7 @@ static void test_kvmap_len_and_purge__some_keys__counted(void **state) {
     http_request(server, "POST", "/purge", "", &reply);
     assert_int_equal(reply.status, 200);
     http_free(&reply);
-    assert_int_equal(server_metric(server, "infinistore_keys"), 0);
+    assert_int_equal(server_metric(server, "infinistore_keys_stored"), 0);
     assert_int_equal(server_pool_bytes(server, "free"), 64 * MIB);
     ist_client_free(client);
     server_stop(server);
@@ -136,7 +136,7 @@ static void test_metrics__some_work__promtool_finds_nothing_wrong(void **state) 
     }
     outcome_free(&outcome);
     http_free(&reply);
-    assert_int_equal(server_metric(server, "infinistore_keys"), 0);
+    assert_int_equal(server_metric(server, "infinistore_keys_stored"), 0);
     ist_client_free(client);
     server_stop(server);
     if (!there) {
@@ -155,8 +155,8 @@ static void test_selftest__serving__passes_and_leaves_nothing(void **state) {
         }
         http_free(&reply);
     }
-    assert_eventually(server_metric(server, "infinistore_sessions") == 0);
-    assert_int_equal(server_metric(server, "infinistore_keys"), 0);
+    assert_eventually(server_metric(server, "infinistore_sessions{transport=\"tcp\"}") == 0);
+    assert_int_equal(server_metric(server, "infinistore_keys_stored"), 0);
     assert_int_equal(server_pool_bytes(server, "free"), 64 * MIB);
     server_stop(server);
 }

@@ -63,7 +63,7 @@ static struct scene scene_begin(void) {
 static void scene_end(struct scene *scene, uint64_t keys) {
     end_slow_get(scene->slow, "key", 1);
     assert_eventually(server_is_idle(scene->server));
-    assert_int_equal(server_metric(scene->server, "infinistore_keys"), keys);
+    assert_int_equal(server_metric(scene->server, "infinistore_keys_stored"), keys);
     uint64_t purged = 99;
     assert_int_equal(ist_purge(scene->client, &purged, 0), IST_OK);
     assert_int_equal(purged, keys);
@@ -202,7 +202,7 @@ static void test_get__readers_stop_reading__others_served_and_memory_bounded(voi
         }
     }
     assert_eventually(server_is_idle(server));
-    assert_eventually(server_metric(server, "infinistore_sessions") == 1);
+    assert_eventually(server_metric(server, "infinistore_sessions{transport=\"tcp\"}") == 1);
     uint64_t purged;
     assert_int_equal(ist_purge(client, &purged, 0), IST_OK);
     assert_int_equal(server_pool_bytes(server, "free"), 96 * MIB);

@@ -119,7 +119,7 @@ static void test_overwrite__then_old_value_evicted__new_one_stays(void **state) 
     uint64_t version = 0;
     assert_int_equal(get_value(client, "key", 4 * MIB, &version), IST_OK);
     assert_int_equal(version, 2);
-    assert_int_equal(server_metric(server, "infinistore_keys"), 16);
+    assert_int_equal(server_metric(server, "infinistore_keys_stored"), 16);
     ist_client_free(client);
     server_stop(server);
 }
@@ -137,11 +137,11 @@ static void test_purge__full_pool__all_memory_returns(void **state) {
         assert_int_equal(put_value(client, key, i, bytes, 0), IST_OK);
     }
     assert_true(server_pool_bytes(server, "free") < POOL_BYTES / 4);
-    uint64_t purged = 0, keys = (uint64_t)server_metric(server, "infinistore_keys");
+    uint64_t purged = 0, keys = (uint64_t)server_metric(server, "infinistore_keys_stored");
     assert_int_equal(ist_purge(client, &purged, 0), IST_OK);
     assert_int_equal(purged, keys);
     assert_int_equal(server_pool_bytes(server, "free"), POOL_BYTES);
-    assert_int_equal(server_metric(server, "infinistore_keys"), 0);
+    assert_int_equal(server_metric(server, "infinistore_keys_stored"), 0);
     /* in one piece */
     assert_int_equal(put_value(client, "all", 1, POOL_BYTES, 0), IST_OK);
     ist_client_free(client);
@@ -169,7 +169,7 @@ static void test_eviction__several_times_the_pool__oldest_first_and_heads_last(v
         }
         assert_int_equal(ist_put(client, items, BATCH, 0, 0), IST_OK);
     }
-    assert_int_equal(server_metric(server, "infinistore_keys"), 64); /* evicted just enough */
+    assert_int_equal(server_metric(server, "infinistore_keys_stored"), 64); /* evicted just enough */
     assert_int_equal(server_metric(server, "infinistore_evicted_entries_total"), 320 - 64);
     /* The last 4 batches are there. Eight blocks more take the tail of the oldest. */
     for (unsigned i = 0; i < 8; i++) {
@@ -255,7 +255,7 @@ static void test_batch__same_key_twice__last_value_and_every_answer(void **state
     }
     assert_int_equal(ist_exists(client, keys, 3, present, 0), IST_OK);
     assert_true(present[0] && present[1] && present[2]);
-    assert_int_equal(server_metric(server, "infinistore_keys"), 1);
+    assert_int_equal(server_metric(server, "infinistore_keys_stored"), 1);
     size_t removed = 0;
     assert_int_equal(ist_remove(client, keys, 3, &removed, 0), IST_OK);
     assert_int_equal(removed, 1);
