@@ -62,6 +62,12 @@ TESTS += test_memory
 TESTS += test_tcp
 TESTS += test_upkeep
 # workload
+TESTS += test_trace
+TESTS += test_unpack
+TESTS += test_generator
+TESTS += test_content
+TESTS += test_model
+TESTS += test_unlimited
 # tools: bench
 TESTS += test_histogram
 TESTS += test_bench_options

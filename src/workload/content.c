@@ -40,8 +40,8 @@ struct ist_content ist_content_of(struct ist_span key, uint64_t version) {
 }
 
 uint8_t ist_content_byte(struct ist_content content, uint64_t offset) {
-    uint64_t word = word_at(content, offset / sizeof word);
-    return (uint8_t)(word >> (8 * (offset % sizeof word)));
+    uint64_t word = word_at(content, offset / sizeof(word));
+    return (uint8_t)(word >> (8 * (offset % sizeof(word))));
 }
 
 /* How many of `bytes` come before the next word's boundary. */
@@ -60,7 +60,7 @@ void ist_content_fill(struct ist_content content, uint64_t offset, void *buffer,
     for (; bytes - at >= CHUNK_BYTES; at += CHUNK_BYTES) {
         for (unsigned i = 0; i < VECTORS; i++) {
             words word = chunk.counter[i] ^ (chunk.counter[i] >> 29);
-            memcpy(out + at + i * sizeof word, &word, sizeof word);
+            memcpy(out + at + i * sizeof(word), &word, sizeof(word));
             chunk.counter[i] += CHUNK_STEP;
         }
     }
@@ -90,7 +90,7 @@ size_t ist_content_verify(struct ist_content content, uint64_t offset, const voi
         words wrong = {0, 0};
         for (unsigned i = 0; i < VECTORS; i++) {
             words word;
-            memcpy(&word, in + at + i * sizeof word, sizeof word);
+            memcpy(&word, in + at + i * sizeof(word), sizeof(word));
             wrong |= word ^ chunk.counter[i] ^ (chunk.counter[i] >> 29);
             chunk.counter[i] += CHUNK_STEP;
         }

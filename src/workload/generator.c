@@ -11,7 +11,7 @@
 
 /* P(continued) of turn 1, 2, ...; the last holds for all later turns. In permille. */
 static const unsigned continued_permille[] = {340, 450, 570, 660, 700};
-#define TURNS (sizeof continued_permille / sizeof continued_permille[0])
+#define TURNS (sizeof(continued_permille) / sizeof(continued_permille[0]))
 
 /* A distribution: its values at these shares of ONE (0, 10%, ... 90%, 95%, 99%, 99.9%, 100%), straight lines
  * between them. */
@@ -79,7 +79,7 @@ static uint32_t random_from(struct ist_generator *generator, const uint32_t *val
 
 enum ist_status ist_generator_new(const struct ist_alloc *alloc, uint64_t seed,
                                   struct ist_generator **generator) {
-    struct ist_generator *new = ist_allocate_zeroed(alloc, 1, sizeof *new);
+    struct ist_generator *new = ist_allocate_zeroed(alloc, 1, sizeof(*new));
     if (new == NULL) {
         return IST_NO_MEMORY;
     }
@@ -110,7 +110,7 @@ static enum ist_status waiting_reserve(struct ist_generator *generator) {
     }
     size_t room = generator->waiting_room == 0 ? 64 : generator->waiting_room * 2;
     struct session *waiting =
-        ist_resize_array(generator->alloc, generator->waiting, room, sizeof *waiting);
+        ist_resize_array(generator->alloc, generator->waiting, room, sizeof(*waiting));
     if (waiting == NULL) {
         return IST_NO_MEMORY;
     }
@@ -160,7 +160,7 @@ static enum ist_status set_prompt(struct ist_generator *generator, struct sessio
     size_t count = blocks_of(tokens);
     IST_ASSERT(kept <= session->block_count && count >= 1);
     kept = kept < count ? kept : count;
-    uint64_t *blocks = ist_resize_array(generator->alloc, session->blocks, count, sizeof *blocks);
+    uint64_t *blocks = ist_resize_array(generator->alloc, session->blocks, count, sizeof(*blocks));
     if (blocks == NULL) {
         return IST_NO_MEMORY;
     }
@@ -219,12 +219,12 @@ enum ist_status ist_generator_next(struct ist_generator *generator, struct ist_t
     session.output_tokens = random_from(generator, output_tokens);
     uint64_t *blocks = status != IST_OK ? NULL
                                         : ist_resize_array(generator->alloc, generator->blocks,
-                                                           session.block_count, sizeof *blocks);
+                                                           session.block_count, sizeof(*blocks));
     if (blocks == NULL) {
         ist_release(generator->alloc, session.blocks);
         return IST_NO_MEMORY;
     }
-    memcpy(blocks, session.blocks, session.block_count * sizeof *blocks);
+    memcpy(blocks, session.blocks, session.block_count * sizeof(*blocks));
     generator->blocks = blocks;
     *request = (struct ist_trace_request){.arrival_ms = session.next_ms,
                                           .input_tokens = session.input_tokens,

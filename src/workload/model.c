@@ -44,7 +44,7 @@ static const struct ist_model models[] = {
      .head_dim = 128,
      .element_bytes = 2},
 };
-#define MODEL_COUNT (sizeof models / sizeof models[0])
+#define MODEL_COUNT (sizeof(models) / sizeof(models[0]))
 
 const struct ist_model *ist_model_at(size_t index) {
     return index < MODEL_COUNT ? &models[index] : NULL;

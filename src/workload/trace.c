@@ -26,12 +26,12 @@ struct ist_trace_reader {
 
 enum ist_status ist_trace_reader_new(const struct ist_alloc *alloc, const char *name,
                                      struct ist_source source, struct ist_trace_reader **reader) {
-    struct ist_trace_reader *new = ist_allocate_zeroed(alloc, 1, sizeof *new);
+    struct ist_trace_reader *new = ist_allocate_zeroed(alloc, 1, sizeof(*new));
     if (new == NULL) {
         return IST_NO_MEMORY;
     }
     new->alloc = alloc;
-    (void)snprintf(new->name, sizeof new->name, "%s", name);
+    (void)snprintf(new->name, sizeof(new->name), "%s", name);
     new->room = READ_BYTES;
     new->text = ist_allocate(alloc, new->room);
     if (new->text == NULL || ist_unpack_new(alloc, source, &new->unpack) != IST_OK) {
@@ -172,7 +172,7 @@ static enum ist_status reserve_blocks(struct ist_trace_reader *reader, size_t co
     if (count <= reader->blocks_room) {
         return IST_OK;
     }
-    uint64_t *blocks = ist_resize_array(reader->alloc, reader->blocks, count, sizeof *blocks);
+    uint64_t *blocks = ist_resize_array(reader->alloc, reader->blocks, count, sizeof(*blocks));
     if (blocks == NULL) {
         return IST_NO_MEMORY;
     }

@@ -14,13 +14,13 @@ struct ist_unlimited {
 };
 
 enum ist_status ist_unlimited_new(const struct ist_alloc *alloc, struct ist_unlimited **unlimited) {
-    struct ist_unlimited *new = ist_allocate_zeroed(alloc, 1, sizeof *new);
+    struct ist_unlimited *new = ist_allocate_zeroed(alloc, 1, sizeof(*new));
     if (new == NULL) {
         return IST_NO_MEMORY;
     }
     new->alloc = alloc;
     new->room = ROOM_FIRST;
-    new->slots = ist_allocate_zeroed(alloc, new->room, sizeof *new->slots);
+    new->slots = ist_allocate_zeroed(alloc, new->room, sizeof(*new->slots));
     if (new->slots == NULL) {
         ist_release(alloc, new);
         return IST_NO_MEMORY;
@@ -71,7 +71,7 @@ static enum ist_status reserve(struct ist_unlimited *unlimited, size_t more) {
     if (room == unlimited->room) {
         return IST_OK;
     }
-    uint64_t *slots = ist_allocate_zeroed(unlimited->alloc, room, sizeof *slots);
+    uint64_t *slots = ist_allocate_zeroed(unlimited->alloc, room, sizeof(*slots));
     if (slots == NULL) {
         return IST_NO_MEMORY;
     }

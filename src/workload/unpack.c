@@ -43,7 +43,7 @@ static void zlib_release(voidpf opaque, voidpf memory) {
 
 enum ist_status ist_unpack_new(const struct ist_alloc *alloc, struct ist_source packed,
                                struct ist_unpack **unpack) {
-    struct ist_unpack *new = ist_allocate_zeroed(alloc, 1, sizeof *new);
+    struct ist_unpack *new = ist_allocate_zeroed(alloc, 1, sizeof(*new));
     if (new == NULL) {
         return IST_NO_MEMORY;
     }
@@ -98,10 +98,7 @@ static enum ist_status recognise(struct ist_unpack *unpack, const char **problem
             return status;
         }
     }
-    if (starts_with(unpack,
-                    "\xfd"
-                    "7zXZ\0",
-                    6)) {
+    if (starts_with(unpack, "\xfd\x37zXZ\0", 6)) {
         if (lzma_stream_decoder(&unpack->xz, XZ_MEMORY_MAX, LZMA_CONCATENATED) != LZMA_OK) {
             return IST_NO_MEMORY;
         }
@@ -129,6 +126,10 @@ static enum ist_status step_xz(struct ist_unpack *unpack, void *buffer, size_t b
     *got = bytes - unpack->xz.avail_out;
     if (result == LZMA_MEM_ERROR) {
         return IST_NO_MEMORY;
+    }
+    if (result == LZMA_MEMLIMIT_ERROR) {
+        *problem = "the xz data wants more memory than a trace may";
+        return IST_INVALID;
     }
     if (result != LZMA_OK && result != LZMA_STREAM_END) {
         *problem = result == LZMA_BUF_ERROR ? "the xz data ends early" : "the xz data is damaged";
