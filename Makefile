@@ -36,6 +36,9 @@ DAEMON += routes tcp token upkeep
 CLI := cli
 BENCH := bench bench_options histogram
 REPLAY :=
+# the simulator
+HCA := async channel clock completion device fabric fault memory names number payload port post \
+       queue_pair receive requester responder srq transition
 
 TESTS :=
 # base, store
@@ -71,6 +74,8 @@ TESTS += test_unlimited
 # tools: bench
 TESTS += test_histogram
 TESTS += test_bench_options
+# the simulator
+TESTS += test_hca_transfer
 HARNESS := harness http program raw values
 INTEGRATION :=
 INTEGRATION += test_hostile
@@ -94,6 +99,7 @@ CLIENT_O := $(call objects,client,$(CLIENT))
 WORKLOAD_O := $(call objects,workload,$(WORKLOAD))
 DAEMON_O := $(call objects,daemon,$(DAEMON))
 CLI_O := $(call objects,tools,$(CLI))
+HCA_O := $(HCA:%=$(B)/obj/sim/hca/%.o)
 BENCH_O := $(call objects,tools,$(BENCH) $(REPLAY))
 MAIN_O := $(B)/obj/src/daemon/main.o $(B)/obj/src/tools/cli.o $(B)/obj/src/tools/bench.o
 
@@ -101,6 +107,7 @@ CORE := $(B)/libcore.a
 LIB_A := $(B)/libinfinistore.a
 LIB_SO := $(B)/libinfinistore.so.0
 ROOMS := $(B)/librooms.a
+HCA_A := $(B)/libhca.a
 PROGRAMS := $(B)/infinistore $(B)/infinistore-cli $(B)/infinistore-bench
 TEST_PROGRAMS := $(TESTS:%=$(B)/tests/%)
 HARNESS_O := $(HARNESS:%=$(B)/obj/tests/integration/%.o)
@@ -130,7 +137,8 @@ $(B)/obj/src/wire/codec.o: $(B)/gen/wire/infinistore.pb.h
 $(CORE): $(BASE_O) $(STORE_O) $(WIRE_O) $(ENGINE_O)
 $(ROOMS): $(BASE_O) $(STORE_O) $(WIRE_O) $(ENGINE_O) $(CLIENT_O) $(WORKLOAD_O) \
           $(filter-out $(MAIN_O),$(DAEMON_O) $(CLI_O) $(BENCH_O))
-$(CORE) $(ROOMS):
+$(HCA_A): $(HCA_O)
+$(CORE) $(ROOMS) $(HCA_A):
 	@rm -f $@
 	$(AR) rcs $@ $^
 
@@ -152,10 +160,14 @@ $(B)/infinistore-cli: $(CLI_O) $(CLIENT_O) $(WIRE_O) $(BASE_O)
 $(B)/infinistore-bench: $(BENCH_O) $(WORKLOAD_O) $(CLIENT_O) $(WIRE_O) $(BASE_O)
 	$(CC) $(LDFLAGS) -o $@ $^ $(TOOL_LIBS)
 
-# A test may use any room; the mains are left out.
-$(B)/tests/%: $(B)/obj/tests/%.o $(B)/obj/tests/support.o $(ROOMS)
+# A test may use any room; the mains are left out. The software HCA stands in for libibverbs.
+TEST_ROOMS := -Wl,--start-group $(ROOMS) $(HCA_A) -Wl,--end-group
+$(B)/tests/%: $(B)/obj/tests/%.o $(B)/obj/tests/support.o $(ROOMS) $(HCA_A)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ROOMS) $(DAEMON_LIBS) $(TOOL_LIBS) -lcmocka
+	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(TEST_ROOMS) $(DAEMON_LIBS) $(TOOL_LIBS) -lcmocka
+$(B)/tests/test_hca_%: $(B)/obj/tests/test_hca_%.o $(B)/obj/tests/hca_pair.o $(B)/obj/tests/support.o $(ROOMS) $(HCA_A)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(TEST_ROOMS) $(DAEMON_LIBS) $(TOOL_LIBS) -lcmocka
 
 # Programs that start the daemon; the harness is theirs.
 $(B)/tests/integration/%: $(B)/obj/tests/integration/%.o $(HARNESS_O) $(B)/obj/tests/support.o $(ROOMS)
@@ -184,7 +196,7 @@ layers: $(CORE) ## prove that the core does no I/O and that no room uses what it
 	ci/layers $(CORE)
 
 headers: $(B)/gen/wire/infinistore.pb.h ## every header compiles alone, the public ones as C++ too
-	@set -e; for h in $$(find include src tests -name '*.h'); do \
+	@set -e; for h in $$(find include src sim tests -name '*.h'); do \
 	    $(CC) $(CPPFLAGS) -std=gnu17 $(WARNINGS) -fsyntax-only -x c $$h; done
 	@set -e; for h in include/infinistore/*.h; do \
 	    $(CC) -Iinclude -Wall -Wextra -Werror -fsyntax-only -x c++ -std=c++11 $$h; done
