@@ -25,10 +25,10 @@ CFLAGS := -std=gnu17 $(WARNINGS) -fPIC -fvisibility=hidden -pthread $(CFLAGS_$(V
 LDFLAGS := -pthread $(CFLAGS_$(VARIANT)) $(EXTRA_LDFLAGS)
 
 # ---- the rooms -----------------------------------------------------------------------------------
-BASE := alloc hash json log size status
+BASE := alloc hash json log size status timers
 STORE := runs pool index evict store
 WIRE := frame codec
-ENGINE := deadline engine get inbox outbox put request session stats timers transfer
+ENGINE := deadline engine get inbox outbox put request session stats transfer
 CLIENT :=
 WORKLOAD := block_key content generator model source trace unlimited unpack
 DAEMON := admin announce bind config control listener log_sink loop machine main memory option pages

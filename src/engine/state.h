@@ -3,12 +3,12 @@
 #define IST_ENGINE_STATE_H
 
 #include "base/span.h"
+#include "base/timers.h"
 #include "engine/engine.h"
 #include "engine/inbox.h"
 #include "engine/outbox.h"
 #include "engine/put.h"
 #include "engine/session.h"
-#include "engine/timers.h"
 #include "engine/transfer.h"
 #include "wire/frame.h"
 

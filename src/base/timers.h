@@ -1,6 +1,6 @@
 /* Deadlines in a binary heap. O(log n) each; takes memory once. */
-#ifndef IST_ENGINE_TIMERS_H
-#define IST_ENGINE_TIMERS_H
+#ifndef IST_BASE_TIMERS_H
+#define IST_BASE_TIMERS_H
 
 #include <stdbool.h>
 #include <stddef.h>
