@@ -29,7 +29,7 @@ BASE := alloc hash json log size status timers
 STORE := runs pool index evict store
 WIRE := frame codec
 ENGINE := deadline engine get inbox outbox put request session stats transfer
-CLIENT :=
+CLIENT := client connection driver endpoint exchange metrics receive reply request resolver stage
 WORKLOAD := block_key content generator model source trace unlimited unpack
 DAEMON := admin announce bind config control listener log_sink loop machine main memory option pages
 DAEMON += routes tcp token upkeep
@@ -145,7 +145,7 @@ $(CORE) $(ROOMS) $(HCA_A):
 # What users link: one relocatable object, so that only the public names are visible outside it.
 $(B)/libinfinistore.o: $(BASE_O) $(WIRE_O) $(CLIENT_O)
 	$(LD) -r -o $@ $^ $$($(CC) -print-file-name=libprotobuf-nanopb.a)
-	objcopy --localize-hidden $@
+	objcopy --localize-hidden --wildcard --keep-global-symbol='ist_*' $@
 $(LIB_A): $(B)/libinfinistore.o
 	@rm -f $@
 	$(AR) rcs $@ $^

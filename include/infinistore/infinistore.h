@@ -35,6 +35,9 @@
 extern "C" {
 #endif
 
+/* The library is built with everything else hidden. */
+#pragma GCC visibility push(default)
+
 #define IST_VERSION "0.1.0"
 
 struct ist_client;
@@ -171,6 +174,8 @@ enum ist_status ist_stat_async(struct ist_client *client, struct ist_metrics **m
                                uint64_t timeout_ns, ist_done_fn done, void *arg);
 enum ist_status ist_stat(struct ist_client *client, struct ist_metrics **metrics, uint64_t timeout_ns);
 void ist_metrics_free(struct ist_metrics *metrics);
+
+#pragma GCC visibility pop
 
 #ifdef __cplusplus
 }

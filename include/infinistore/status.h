@@ -9,6 +9,9 @@
 extern "C" {
 #endif
 
+/* The library is built with everything else hidden. */
+#pragma GCC visibility push(default)
+
 enum ist_status {
     IST_OK = 0,
     IST_AGAIN = 1, /* Not an error: the input is incomplete, or there is nothing to do yet. */
@@ -38,6 +41,8 @@ const char *ist_status_name(enum ist_status status);
 
 /* One plain sentence without a full stop, e.g. "no such key". Static storage. */
 const char *ist_status_text(enum ist_status status);
+
+#pragma GCC visibility pop
 
 #ifdef __cplusplus
 }

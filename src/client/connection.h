@@ -1,0 +1,80 @@
+/* The socket of a client, and its exchange on it: connects to the first endpoint that answers, shakes hands, moves
+ * bytes straight between the socket and the caller's memory. Never blocks: it tells what to wait for.
+ *
+ *   state       waits for                        leaves by
+ *   IDLE        ist_connection_open()            -> RESOLVING or CONNECTING
+ *   RESOLVING   an answer of the resolver        -> CONNECTING; no such host: the next endpoint
+ *   CONNECTING  the socket to become writable    -> SHAKING; refused: the next address
+ *   SHAKING     the reply to HELLO               -> OPEN; refused: the next endpoint
+ *   OPEN        requests and replies             lost: all requests end with PEER (PROTOCOL) -> IDLE
+ * With no endpoint left the requests that waited end, too: PROTOCOL when somebody answered who is no InfiniStore,
+ * otherwise PEER. Each endpoint, and each address of it, has its share of the time: what is left by the number of those
+ * that are left. */
+#ifndef IST_CLIENT_CONNECTION_H
+#define IST_CLIENT_CONNECTION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "client/endpoint.h"
+#include "client/exchange.h"
+#include "client/resolver.h"
+
+#define IST_CONNECTION_ERROR_BYTES 1024u
+
+enum ist_connection_state {
+    IST_CONNECTION_IDLE,
+    IST_CONNECTION_RESOLVING,
+    IST_CONNECTION_CONNECTING,
+    IST_CONNECTION_SHAKING,
+    IST_CONNECTION_OPEN,
+};
+
+struct ist_connection {
+    enum ist_connection_state state;
+    struct ist_exchange *exchange;  /* owned */
+    struct ist_endpoints endpoints; /* owned */
+    uint64_t timeout_ns;            /* of connecting */
+
+    int fd;              /* the socket's, the resolver's, or -1 */
+    uint64_t generation; /* counts the descriptors */
+    bool send_blocked;   /* the kernel said so; until poll says otherwise */
+
+    size_t endpoint, address, address_count; /* which is tried, of how many */
+    struct ist_address addresses[IST_ADDRESSES_MAX];
+    struct ist_resolver *resolver;
+    const char *why; /* the last attempt at this endpoint failed; static text */
+    enum ist_status why_status;
+    uint64_t until_ns;          /* for all of it */
+    uint64_t endpoint_until_ns; /* for this endpoint */
+    uint64_t address_until_ns;  /* for this address */
+    uint64_t retry_ns;          /* CONNECTING without a descriptor: when to try again */
+    enum ist_status
+        failure; /* of the last connect that found nobody: PEER, PROTOCOL, TIMEOUT; else OK */
+    char error[IST_CONNECTION_ERROR_BYTES]; /* each endpoint that failed, and why */
+};
+
+/* endpoints: transferred on OK. Returns OK, NO_MEMORY. */
+enum ist_status ist_connection_init(struct ist_connection *connection, struct ist_endpoints *endpoints,
+                                    uint64_t timeout_ns, const struct ist_alloc *alloc);
+/* Ended, and the exchange emptied. */
+void ist_connection_fini(struct ist_connection *connection);
+
+/* Begins to connect, unless it is connected or about to. */
+void ist_connection_open(struct ist_connection *connection, uint64_t now_ns);
+/* All requests end with this status; closes. */
+void ist_connection_close(struct ist_connection *connection, enum ist_status status);
+
+/* What to wait for: POLLIN, POLLOUT; fd -1: nothing. */
+short ist_connection_events(const struct ist_connection *connection);
+/* When ist_connection_run() has something to do although nothing is ready. */
+uint64_t ist_connection_deadline_ns(const struct ist_connection *connection);
+
+/* Sends what waits, as far as the socket takes it. */
+void ist_connection_flush(struct ist_connection *connection, uint64_t now_ns);
+/* Goes on with what is ready (POLLIN and POLLOUT as poll() says; claiming too much is harmless), and enforces
+ * deadlines. */
+void ist_connection_run(struct ist_connection *connection, short ready, uint64_t now_ns);
+
+#endif

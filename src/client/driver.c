@@ -1,0 +1,420 @@
+#include "client/driver.h"
+
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "client/clock.h"
+
+/* ---- the descriptors for those who wait elsewhere -------------------------------------------------------- */
+
+static struct timespec timespec_of(uint64_t ns) {
+    return (struct timespec){.tv_sec = (time_t)(ns / IST_NS_PER_SEC),
+                             .tv_nsec = (long)(ns % IST_NS_PER_SEC)};
+}
+
+static void set_event(struct ist_driver *driver) {
+    if (!driver->event_set) {
+        driver->event_set = true;
+        ssize_t written = write(driver->event_fd, &(uint64_t){1}, sizeof(uint64_t));
+        (void)written; /* cannot fail: the counter is 0 */
+    }
+}
+
+static void clear_event(struct ist_driver *driver) {
+    if (driver->event_set) {
+        uint64_t count;
+        ssize_t got = read(driver->event_fd, &count, sizeof(count));
+        (void)got;
+        driver->event_set = false;
+    }
+}
+
+static void set_timer(struct ist_driver *driver, uint64_t at_ns) {
+    struct itimerspec setting = {0}; /* disarms */
+    if (at_ns != IST_NO_DEADLINE_NS) {
+        setting.it_value = timespec_of(at_ns == 0 ? 1 : at_ns);
+    }
+    if (timerfd_settime(driver->timer_fd, TFD_TIMER_ABSTIME, &setting, NULL) == 0) {
+        driver->timer_ns = at_ns;
+    }
+}
+
+static uint32_t epoll_events_of(short events) {
+    return ((events & POLLIN) != 0 ? EPOLLIN : 0u) | ((events & POLLOUT) != 0 ? EPOLLOUT : 0u);
+}
+
+/* False: the kernel refused, so nobody would hear of this descriptor. */
+static bool watch(struct ist_driver *driver) {
+    const struct ist_connection *connection = &driver->connection;
+    short events = ist_connection_events(connection);
+    bool is_new = driver->watched != connection->generation;
+    if (connection->fd < 0 || (!is_new && events == driver->watched_events)) {
+        return true;
+    }
+    struct epoll_event event = {.events = epoll_events_of(events)};
+    /* A descriptor that was closed has left by itself. */
+    if (epoll_ctl(driver->epoll_fd, is_new ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, connection->fd, &event) !=
+        0) {
+        return false;
+    }
+    driver->watched = connection->generation;
+    driver->watched_events = events;
+    return true;
+}
+
+static void settle(struct ist_driver *driver);
+
+/* Whoever waits for the epoll descriptor will be woken when there is something to do. A timer that is early costs one
+ * call of ist_client_process(); moving it with each request would cost more. */
+static void arm(struct ist_driver *driver) {
+    if (!watch(driver)) {
+        ist_connection_close(&driver->connection, IST_PEER);
+        settle(driver);
+    }
+    uint64_t at_ns = ist_connection_deadline_ns(&driver->connection);
+    if (at_ns < driver->timer_ns) {
+        set_timer(driver, at_ns);
+    }
+    if (driver->first_due != NULL && !driver->calling) {
+        set_event(driver);
+    }
+}
+
+/* ---- beginning and end --------------------------------------------------------------------------------- */
+
+static void close_fds(struct ist_driver *driver) {
+    const int fds[3] = {driver->epoll_fd, driver->timer_fd, driver->event_fd};
+    for (size_t i = 0; i < 3; i++) {
+        if (fds[i] >= 0) {
+            close(fds[i]);
+        }
+    }
+}
+
+static bool open_fds(struct ist_driver *driver) {
+    driver->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    driver->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    driver->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    struct epoll_event event = {.events = EPOLLIN};
+    return driver->epoll_fd >= 0 && driver->timer_fd >= 0 && driver->event_fd >= 0 &&
+           epoll_ctl(driver->epoll_fd, EPOLL_CTL_ADD, driver->timer_fd, &event) == 0 &&
+           epoll_ctl(driver->epoll_fd, EPOLL_CTL_ADD, driver->event_fd, &event) == 0;
+}
+
+enum ist_status ist_driver_init(struct ist_driver *driver, struct ist_endpoints *endpoints,
+                                uint64_t connect_timeout_ns, const struct ist_alloc *alloc) {
+    *driver = (struct ist_driver){.timer_ns = IST_NO_DEADLINE_NS};
+    if (!open_fds(driver) || pthread_mutex_init(&driver->lock, NULL) != 0) {
+        goto close_fds;
+    }
+    if (ist_connection_init(&driver->connection, endpoints, connect_timeout_ns, alloc) != IST_OK) {
+        goto destroy_lock;
+    }
+    return IST_OK;
+
+destroy_lock:
+    pthread_mutex_destroy(&driver->lock);
+close_fds:
+    close_fds(driver);
+    return IST_NO_MEMORY;
+}
+
+static size_t run_callbacks(struct ist_driver *driver);
+
+void ist_driver_fini(struct ist_driver *driver) {
+    pthread_mutex_lock(&driver->lock);
+    IST_ASSERT(driver->leader == NULL && driver->first_follower == NULL && !driver->calling);
+    driver->ending = true;
+    ist_connection_close(&driver->connection, IST_PEER);
+    settle(driver);
+    (void)run_callbacks(driver);
+    pthread_mutex_unlock(&driver->lock);
+    ist_connection_fini(&driver->connection);
+    pthread_mutex_destroy(&driver->lock);
+    close_fds(driver);
+}
+
+/* ---- what is done -------------------------------------------------------------------------------------- */
+
+/* The leader may wait for the wrong things by now. */
+static void wake_leader(struct ist_driver *driver) {
+    const struct ist_connection *connection = &driver->connection;
+    if (driver->waiting && (driver->leader->done || driver->first_due != NULL ||
+                            driver->waiting_for != connection->generation ||
+                            (ist_connection_events(connection) & ~driver->waiting_events) != 0 ||
+                            ist_connection_deadline_ns(connection) < driver->waiting_until_ns)) {
+        set_event(driver);
+    }
+}
+
+static void wake_waiter(struct ist_driver *driver, struct ist_waiter *waiter, enum ist_status status) {
+    waiter->status = status;
+    waiter->done = true;
+    if (waiter != driver->leader) {
+        pthread_cond_signal(&waiter->turn);
+    }
+}
+
+/* Takes what the exchange has done: blocking calls learn of it, callbacks become due. */
+static void settle(struct ist_driver *driver) {
+    struct ist_exchange *exchange = driver->connection.exchange;
+    struct ist_request *request;
+    while ((request = ist_exchange_next_done(exchange)) != NULL) {
+        if (request->done == NULL) {
+            driver->in_flight--;
+            wake_waiter(driver, request->arg, request->status);
+            ist_exchange_release(exchange, request);
+        } else {
+            request->next_done = NULL;
+            *(driver->last_due == NULL ? &driver->first_due : &driver->last_due->next_done) = request;
+            driver->last_due = request;
+        }
+    }
+}
+
+static bool is_caller(const struct ist_driver *driver) {
+    return driver->calling && pthread_equal(driver->caller, pthread_self());
+}
+
+/* All that are due, and become due meanwhile, unless another thread does it already. Returns how many. */
+static size_t run_callbacks(struct ist_driver *driver) {
+    size_t count = 0;
+    if (driver->calling) {
+        return 0;
+    }
+    driver->calling = true;
+    driver->caller = pthread_self();
+    while (driver->first_due != NULL) {
+        struct ist_request *request = driver->first_due;
+        ist_done_fn done = request->done;
+        void *arg = request->arg;
+        enum ist_status status = request->status;
+        driver->first_due = request->next_done;
+        if (driver->first_due == NULL) {
+            driver->last_due = NULL;
+        }
+        ist_exchange_release(driver->connection.exchange, request);
+        driver->in_flight--;
+        driver->asynchronous--;
+        count++;
+        pthread_mutex_unlock(&driver->lock);
+        done(arg, status);
+        pthread_mutex_lock(&driver->lock);
+    }
+    driver->calling = false;
+    return count;
+}
+
+/* ---- submitting ---------------------------------------------------------------------------------------- */
+
+static enum ist_status accept_request(struct ist_driver *driver, struct ist_request *request,
+                                      uint64_t timeout_ns, uint64_t now_ns) {
+    if (driver->ending) {
+        return IST_PEER;
+    }
+    if (request->done == NULL && is_caller(driver)) {
+        return IST_INVALID;
+    }
+    if (driver->in_flight >= IST_REQUESTS_IN_FLIGHT_MAX) {
+        return IST_AGAIN;
+    }
+    enum ist_status status =
+        ist_exchange_submit(driver->connection.exchange, request, ist_later_ns(now_ns, timeout_ns));
+    if (status == IST_OK) {
+        driver->in_flight++;
+        driver->asynchronous += request->done != NULL;
+    }
+    return status;
+}
+
+/* What a callback submits is sent when all callbacks have run. */
+static enum ist_status submit(struct ist_driver *driver, struct ist_request *request,
+                              uint64_t timeout_ns, uint64_t now_ns) {
+    enum ist_status status = accept_request(driver, request, timeout_ns, now_ns);
+    if (status != IST_OK) {
+        ist_request_abort(request, status);
+        ist_request_free(request);
+    } else if (!is_caller(driver)) {
+        ist_connection_open(&driver->connection, now_ns);
+        ist_connection_flush(&driver->connection, now_ns);
+        settle(driver);
+    }
+    return status;
+}
+
+enum ist_status ist_driver_submit(struct ist_driver *driver, struct ist_request *request,
+                                  uint64_t timeout_ns) {
+    uint64_t now_ns = ist_client_now_ns();
+    pthread_mutex_lock(&driver->lock);
+    enum ist_status status = submit(driver, request, timeout_ns, now_ns);
+    if (status == IST_OK && !is_caller(driver)) {
+        arm(driver);
+        wake_leader(driver);
+    }
+    pthread_mutex_unlock(&driver->lock);
+    return status;
+}
+
+/* After callbacks: what they have submitted. */
+static void flush(struct ist_driver *driver, uint64_t now_ns) {
+    if (ist_exchange_in_flight(driver->connection.exchange) > 0) {
+        ist_connection_open(&driver->connection, now_ns);
+        ist_connection_flush(&driver->connection, now_ns);
+        settle(driver);
+    }
+}
+
+/* ---- working ------------------------------------------------------------------------------------------- */
+
+static size_t work(struct ist_driver *driver, short ready, uint64_t now_ns) {
+    ist_connection_run(&driver->connection, ready, now_ns);
+    settle(driver);
+    if (driver->first_due == NULL) {
+        return 0;
+    }
+    size_t count = run_callbacks(driver);
+    flush(driver, now_ns);
+    return count;
+}
+
+size_t ist_driver_process(struct ist_driver *driver) {
+    pthread_mutex_lock(&driver->lock);
+    size_t count = 0;
+    if (!is_caller(driver)) {
+        clear_event(driver);
+        uint64_t now_ns = ist_client_now_ns();
+        if (now_ns >= driver->timer_ns) {
+            set_timer(driver, IST_NO_DEADLINE_NS);
+        }
+        count = work(driver, POLLIN | POLLOUT, now_ns);
+        arm(driver);
+        wake_leader(driver);
+    }
+    pthread_mutex_unlock(&driver->lock);
+    return count;
+}
+
+/* The leader waits for the socket, or for an event. Returns what is ready. */
+static short wait_ready(struct ist_driver *driver, uint64_t now_ns) {
+    const struct ist_connection *connection = &driver->connection;
+    uint64_t until_ns = ist_connection_deadline_ns(connection);
+    if (driver->first_due != NULL && !driver->calling) {
+        until_ns = now_ns;
+    }
+    struct timespec timeout = timespec_of(until_ns > now_ns ? until_ns - now_ns : 0);
+    struct pollfd polled[2] = {
+        {.fd = connection->fd, .events = ist_connection_events(connection)},
+        {.fd = driver->event_fd, .events = POLLIN},
+    };
+    driver->waiting_for = connection->generation;
+    driver->waiting_events = polled[0].events;
+    driver->waiting_until_ns = until_ns;
+    driver->waiting = true;
+    pthread_mutex_unlock(&driver->lock);
+    int count = ppoll(polled, 2, until_ns == IST_NO_DEADLINE_NS ? NULL : &timeout, NULL);
+    pthread_mutex_lock(&driver->lock);
+    driver->waiting = false;
+    if (count > 0 && polled[1].revents != 0) {
+        clear_event(driver);
+    }
+    return count > 0 && driver->waiting_for == connection->generation ? polled[0].revents : 0;
+}
+
+static void lead(struct ist_driver *driver, struct ist_waiter *waiter, uint64_t now_ns) {
+    driver->leader = waiter;
+    while (!waiter->done) {
+        short ready = wait_ready(driver, now_ns);
+        now_ns = ist_client_now_ns();
+        (void)work(driver, ready, now_ns);
+    }
+    driver->leader = NULL;
+}
+
+static void follow(struct ist_driver *driver, struct ist_waiter *waiter) {
+    waiter->next = driver->first_follower;
+    waiter->previous = NULL;
+    if (waiter->next != NULL) {
+        waiter->next->previous = waiter;
+    }
+    driver->first_follower = waiter;
+    pthread_cond_wait(&waiter->turn, &driver->lock);
+    *(waiter->previous == NULL ? &driver->first_follower : &waiter->previous->next) = waiter->next;
+    if (waiter->next != NULL) {
+        waiter->next->previous = waiter->previous;
+    }
+}
+
+/* Until it is done. */
+static void wait_until_done(struct ist_driver *driver, struct ist_waiter *waiter, uint64_t now_ns) {
+    while (!waiter->done) {
+        if (driver->leader == NULL) {
+            lead(driver, waiter, now_ns);
+        } else {
+            follow(driver, waiter);
+            now_ns = ist_client_now_ns();
+        }
+    }
+    /* Also when it did not lead: it may have been called to, and have been done meanwhile. */
+    if (driver->leader == NULL) {
+        if (driver->first_follower != NULL) {
+            pthread_cond_signal(&driver->first_follower->turn);
+        }
+        if (driver->asynchronous > 0) {
+            arm(driver);
+        }
+    }
+}
+
+enum ist_status ist_driver_call(struct ist_driver *driver, struct ist_request *request,
+                                uint64_t timeout_ns) {
+    struct ist_waiter waiter = {.turn = PTHREAD_COND_INITIALIZER};
+    uint64_t now_ns = ist_client_now_ns();
+    request->done = NULL;
+    request->arg = &waiter;
+    pthread_mutex_lock(&driver->lock);
+    enum ist_status status = submit(driver, request, timeout_ns, now_ns);
+    if (status == IST_OK) {
+        wake_leader(driver);
+        wait_until_done(driver, &waiter, now_ns);
+        status = waiter.status;
+    }
+    pthread_mutex_unlock(&driver->lock);
+    return status;
+}
+
+enum ist_status ist_driver_connect(struct ist_driver *driver) {
+    struct ist_connection *connection = &driver->connection;
+    pthread_mutex_lock(&driver->lock);
+    uint64_t now_ns = ist_client_now_ns();
+    ist_connection_open(connection, now_ns);
+    while (connection->state != IST_CONNECTION_IDLE && connection->state != IST_CONNECTION_OPEN) {
+        short ready = wait_ready(driver, now_ns);
+        now_ns = ist_client_now_ns();
+        (void)work(driver, ready, now_ns);
+    }
+    bool is_open = connection->state == IST_CONNECTION_OPEN;
+    if (is_open) {
+        arm(driver);
+    }
+    pthread_mutex_unlock(&driver->lock);
+    return is_open ? IST_OK : connection->failure;
+}
+
+uint64_t ist_driver_incarnation(struct ist_driver *driver) {
+    pthread_mutex_lock(&driver->lock);
+    uint64_t incarnation = ist_exchange_incarnation(driver->connection.exchange);
+    pthread_mutex_unlock(&driver->lock);
+    return incarnation;
+}
+
+size_t ist_driver_in_flight(struct ist_driver *driver) {
+    pthread_mutex_lock(&driver->lock);
+    size_t in_flight = driver->in_flight;
+    pthread_mutex_unlock(&driver->lock);
+    return in_flight;
+}

@@ -1,0 +1,78 @@
+/* Who works for a client, and when. One mutex guards everything; it is never held while waiting or while a callback
+ * runs.
+ *
+ * Of the threads in blocking calls one leads: it waits for the socket and does what there is to do, for all.
+ * The others wait until it has done their part, or leads no more; then one of them takes over. On an idle
+ * connection a small blocking call is one sendmsg, one poll and one recv.
+ * Whoever waits for ist_client_fd() is served by an epoll descriptor over the socket, a timer for the deadlines
+ * and an event for what happens elsewhere. These are touched only when asynchronous requests are about.
+ *
+ * Callbacks run one at a time, in a thread that leads or is in ist_client_process(). What they submit is sent
+ * when all that are due have run. */
+#ifndef IST_CLIENT_DRIVER_H
+#define IST_CLIENT_DRIVER_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "client/connection.h"
+
+/* A blocking call. On its thread's stack. */
+struct ist_waiter {
+    struct ist_waiter *next, *previous; /* of those that follow */
+    pthread_cond_t turn;
+    bool done;
+    enum ist_status status;
+};
+
+struct ist_driver {
+    pthread_mutex_t lock;
+    struct ist_connection connection;
+    bool ending; /* nothing is accepted any more */
+
+    int epoll_fd, timer_fd, event_fd;
+    bool event_set;
+    uint64_t timer_ns;    /* what timer_fd is set to; IST_NO_DEADLINE_NS: not set */
+    uint64_t watched;     /* generation of the descriptor in epoll_fd */
+    short watched_events; /* and what for */
+
+    struct ist_waiter *leader;
+    struct ist_waiter *first_follower;
+    bool waiting;         /* the leader, in ppoll */
+    uint64_t waiting_for; /* generation */
+    short waiting_events;
+    uint64_t waiting_until_ns;
+
+    struct ist_request *first_due, *last_due; /* their callbacks are due */
+    size_t in_flight;                         /* accepted, not yet called back */
+    size_t asynchronous;                      /* of them */
+    bool calling;                             /* callbacks run, in this thread: */
+    pthread_t caller;
+};
+
+/* Returns OK, NO_MEMORY (also for descriptors; errno is set). endpoints: transferred on OK. */
+enum ist_status ist_driver_init(struct ist_driver *driver, struct ist_endpoints *endpoints,
+                                uint64_t connect_timeout_ns, const struct ist_alloc *alloc);
+/* What is in flight ends with PEER; its callbacks run now. */
+void ist_driver_fini(struct ist_driver *driver);
+
+/* Connects, waiting until that is done. Returns OK, PEER, PROTOCOL, TIMEOUT: connection.error tells more. */
+enum ist_status ist_driver_connect(struct ist_driver *driver);
+
+/* request: transferred, whatever the answer; `done` is the caller's callback.
+ * Returns OK, AGAIN (IST_REQUESTS_IN_FLIGHT_MAX), PEER (ending). */
+enum ist_status ist_driver_submit(struct ist_driver *driver, struct ist_request *request,
+                                  uint64_t timeout_ns);
+/* The same, but `done` is NULL, and it returns when the request is done, with its status. Also INVALID: in a
+ * callback. */
+enum ist_status ist_driver_call(struct ist_driver *driver, struct ist_request *request,
+                                uint64_t timeout_ns);
+
+/* See the public functions of these names. */
+size_t ist_driver_process(struct ist_driver *driver);
+uint64_t ist_driver_incarnation(struct ist_driver *driver);
+size_t ist_driver_in_flight(struct ist_driver *driver);
+
+#endif

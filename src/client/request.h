@@ -1,0 +1,97 @@
+/* One request of a user, from its submit to its callback: the bytes that are sent for it, and where its
+ * answer goes. No I/O: values are named in the caller's memory and never copied.
+ *
+ * Made by one of the ist_request_new_ functions, which borrow everything they are given, out-pointers
+ * included, until the request is freed or aborted. The exchange keeps the fields that are marked so. */
+#ifndef IST_CLIENT_REQUEST_H
+#define IST_CLIENT_REQUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "base/alloc.h"
+#include "base/timers.h"
+#include "infinistore/infinistore.h"
+#include "wire/frame.h"
+
+enum ist_request_place {
+    IST_REQUEST_NEW,
+    IST_REQUEST_QUEUED,   /* waits for a session, or for others to be answered */
+    IST_REQUEST_OUTGOING, /* its bytes are being sent, or are next */
+    IST_REQUEST_SENT,     /* waits for its reply, or for the payload of it */
+    IST_REQUEST_DONE,
+};
+
+struct ist_request {
+    /* the exchange's */
+    struct ist_timer timer;
+    struct ist_request *next, *previous; /* of the same place */
+    struct ist_request *next_done;
+    enum ist_request_place place;
+    uint16_t slot;
+    bool orphan;   /* done, but the rest of its bytes must leave */
+    bool released; /* the caller has seen it; freed with the rest of its bytes */
+
+    /* whoever submits: not touched here */
+    ist_done_fn done;
+    void *arg;
+
+    /* its own */
+    const struct ist_alloc *alloc;
+    enum ist_operation operation;
+    enum ist_status status; /* what the caller gets */
+    size_t count;           /* of keys */
+    size_t longest_key;
+    union {
+        struct ist_put_item *puts;
+        struct ist_get_item *gets;
+        bool *present;
+        size_t *number;
+        int64_t *index;
+        uint64_t *purged;
+        struct ist_metrics **metrics;
+    } to;
+    uint64_t payload_bytes; /* PUT: of all values. GET: of all buffers */
+    size_t head_sent;
+    size_t item; /* of the value that is being sent or received, and how much of it is done */
+    uint64_t item_done;
+    uint64_t *lengths; /* GET: room for what the reply tells */
+    uint8_t *head;     /* header and body */
+    size_t head_bytes;
+};
+
+/* Returns OK, INVALID (a count or length outside the limits, a pointer that is missing), NO_MEMORY. */
+enum ist_status ist_request_new_put(const struct ist_alloc *alloc, struct ist_put_item *items,
+                                    size_t count, unsigned flags, struct ist_request **request);
+enum ist_status ist_request_new_get(const struct ist_alloc *alloc, struct ist_get_item *items,
+                                    size_t count, struct ist_request **request);
+enum ist_status ist_request_new_exists(const struct ist_alloc *alloc, const struct ist_key *keys,
+                                       size_t count, bool *present, struct ist_request **request);
+/* operation: MATCH_PREFIX or REMOVE. */
+enum ist_status ist_request_new_number(const struct ist_alloc *alloc, enum ist_operation operation,
+                                       const struct ist_key *keys, size_t count, size_t *number,
+                                       struct ist_request **request);
+enum ist_status ist_request_new_match_last(const struct ist_alloc *alloc, const struct ist_key *keys,
+                                           size_t count, int64_t *index, struct ist_request **request);
+enum ist_status ist_request_new_purge(const struct ist_alloc *alloc, uint64_t *purged,
+                                      struct ist_request **request);
+enum ist_status ist_request_new_stat(const struct ist_alloc *alloc, struct ist_metrics **metrics,
+                                     struct ist_request **request);
+enum ist_status ist_request_new_ping(const struct ist_alloc *alloc, struct ist_request **request);
+void ist_request_free(struct ist_request *request);
+
+/* Writes the id into its header. Nothing of it may have been sent. */
+void ist_request_seal(struct ist_request *request, uint64_t id);
+
+/* What is left to send, in order, as many buffers as fit; and that *bytes of it are sent, of which those that
+ * are not its own are left in *bytes. True: that was all of it. */
+size_t ist_request_send_buffers(const struct ist_request *request, struct iovec *buffers, size_t max);
+bool ist_request_sent(struct ist_request *request, uint64_t *bytes);
+bool ist_request_has_begun(const struct ist_request *request); /* a byte was sent */
+
+/* Ended without an answer: all of it gets this status. */
+void ist_request_abort(struct ist_request *request, enum ist_status status);
+
+#endif
