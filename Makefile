@@ -55,6 +55,7 @@ TESTS += test_engine
 TESTS += test_stats
 TESTS += test_rdma_session
 # client
+TESTS += test_endpoint
 # daemon
 TESTS += test_announce
 TESTS += test_listener

@@ -84,7 +84,7 @@ static void set_tcp_options(int fd) {
 
 /* ---- connecting ---------------------------------------------------------------------------------------- */
 
-static const struct ist_endpoint *endpoint_of(const struct ist_connection *connection) {
+static const struct ist_server_endpoint *endpoint_of(const struct ist_connection *connection) {
     return &connection->endpoints.items[connection->endpoint];
 }
 
@@ -144,7 +144,7 @@ static bool begin_address(struct ist_connection *connection, uint64_t now_ns) {
 
 /* Its address, or a resolver on its way to one. False: neither. */
 static bool begin_endpoint(struct ist_connection *connection, uint64_t now_ns) {
-    const struct ist_endpoint *endpoint = endpoint_of(connection);
+    const struct ist_server_endpoint *endpoint = endpoint_of(connection);
     connection->endpoint_until_ns =
         share_ns(now_ns, connection->until_ns, connection->endpoints.count - connection->endpoint);
     connection->address = 0;

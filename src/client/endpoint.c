@@ -12,6 +12,7 @@
 #define UNIX_PREFIX "unix:"
 #define PORT_DIGITS_MAX 5u
 #define PORT_MAX 65535u
+#define SHOWN_BYTES_MAX 80u /* of a wrong endpoint, so that the cause is seen, too */
 
 _Static_assert(sizeof(UNIX_PREFIX) + sizeof(((struct sockaddr_un *)0)->sun_path) <=
                    IST_ENDPOINT_TEXT_BYTES,
@@ -57,7 +58,7 @@ static bool parse_port(struct ist_span text, uint16_t *port) {
 
 /* Each parse_ function returns NULL, or what is wrong. */
 
-static const char *parse_path(struct ist_span path, struct ist_endpoint *endpoint) {
+static const char *parse_path(struct ist_span path, struct ist_server_endpoint *endpoint) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     if (path.bytes == 0) {
         return "no path";
@@ -71,7 +72,7 @@ static const char *parse_path(struct ist_span path, struct ist_endpoint *endpoin
     return NULL;
 }
 
-static const char *parse_v6(struct ist_endpoint *endpoint) {
+static const char *parse_v6(struct ist_server_endpoint *endpoint) {
     char service[PORT_DIGITS_MAX + 1];
     snprintf(service, sizeof(service), "%u", endpoint->port);
     /* Not inet_pton(): it knows no scope, as in fe80::1%eth0. */
@@ -87,7 +88,7 @@ static const char *parse_v6(struct ist_endpoint *endpoint) {
     return NULL;
 }
 
-static void parse_v4(struct ist_endpoint *endpoint) {
+static void parse_v4(struct ist_server_endpoint *endpoint) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(endpoint->port)};
     if (inet_pton(AF_INET, endpoint->host, &address.sin_addr) == 1) {
         memcpy(&endpoint->address.storage, &address, sizeof(address));
@@ -96,7 +97,7 @@ static void parse_v4(struct ist_endpoint *endpoint) {
 }
 
 /* host, host:port, [v6], [v6]:port */
-static const char *parse_host(struct ist_span text, struct ist_endpoint *endpoint) {
+static const char *parse_host(struct ist_span text, struct ist_server_endpoint *endpoint) {
     bool bracketed = text.data[0] == '[';
     const uint8_t *end = text.data + text.bytes;
     const uint8_t *colon = memchr(text.data, ':', text.bytes);
@@ -132,9 +133,9 @@ static const char *parse_host(struct ist_span text, struct ist_endpoint *endpoin
     return NULL;
 }
 
-static const char *parse(struct ist_span text, struct ist_endpoint *endpoint) {
+static const char *parse(struct ist_span text, struct ist_server_endpoint *endpoint) {
     const size_t prefix = strlen(UNIX_PREFIX);
-    *endpoint = (struct ist_endpoint){0};
+    *endpoint = (struct ist_server_endpoint){0};
     if (text.bytes == 0) {
         return "empty";
     }
@@ -163,7 +164,7 @@ enum ist_status ist_endpoints_parse(const char *text, const struct ist_alloc *al
         snprintf(error, error_bytes, "more than %u endpoints", IST_ENDPOINTS_MAX);
         return IST_INVALID;
     }
-    struct ist_endpoint *items = ist_allocate_array(alloc, count, sizeof(*items));
+    struct ist_server_endpoint *items = ist_allocate_array(alloc, count, sizeof(*items));
     if (items == NULL) {
         snprintf(error, error_bytes, "out of memory");
         return IST_NO_MEMORY;
@@ -173,7 +174,8 @@ enum ist_status ist_endpoints_parse(const char *text, const struct ist_alloc *al
         struct ist_span one = trimmed(ist_span_of(text, bytes));
         const char *wrong = parse(one, &items[i]);
         if (wrong != NULL) {
-            snprintf(error, error_bytes, "endpoint \"%.*s\": %s", (int)one.bytes,
+            snprintf(error, error_bytes, "endpoint \"%.*s\": %s",
+                     (int)(one.bytes < SHOWN_BYTES_MAX ? one.bytes : SHOWN_BYTES_MAX),
                      (const char *)one.data, wrong);
             ist_release(alloc, items);
             return IST_INVALID;

@@ -20,7 +20,7 @@ struct ist_address {
     socklen_t bytes; /* 0: none */
 };
 
-struct ist_endpoint {
+struct ist_server_endpoint {
     char text[IST_ENDPOINT_TEXT_BYTES]; /* as it was written, without spaces around it: for messages */
     char host[IST_HOST_BYTES_MAX + 1];  /* a name to resolve, when `address` is none */
     uint16_t port;
@@ -29,7 +29,7 @@ struct ist_endpoint {
 
 struct ist_endpoints {
     const struct ist_alloc *alloc;
-    struct ist_endpoint *items; /* owned */
+    struct ist_server_endpoint *items; /* owned */
     size_t count;
 };
 

@@ -4,11 +4,14 @@
 #include "client/state.h"
 
 #define PROTOCOL_VERSION 1u
-/* The end of the line is for whoever listens there that is no InfiniStore: protocols of lines, HTTP among them,
- * answer then, and the mistake is noticed at once and not at a timeout. */
-#define CLIENT_NAME "infinistore-c/" IST_VERSION "\r\n"
+#define CLIENT_NAME "infinistore-c/" IST_VERSION
+/* An unknown field of HELLO (15), which servers skip. Who listens for HTTP, as InfiniStore's own manage port does,
+ * takes all before it for the name of a method and answers, so that the mistake is noticed at once. */
+#define LINE_FOR_STRANGERS " / HTTP/1.0\r\n\r\n"
+#define TAG_FOR_STRANGERS (15u << 3 | 2u)
 
 _Static_assert(sizeof(CLIENT_NAME) <= 64, "what IST_CODEC_HELLO_BYTES has room for");
+_Static_assert(sizeof(LINE_FOR_STRANGERS) < 0x80 && TAG_FOR_STRANGERS < 0x80, "one byte each");
 
 enum ist_status ist_exchange_new(const struct ist_alloc *alloc, struct ist_exchange **exchange) {
     struct ist_exchange *new = ist_allocate_zeroed(alloc, 1, sizeof(*new));
@@ -200,6 +203,16 @@ void ist_exchange_pump(struct ist_exchange *exchange) {
 
 /* ---- beginning and end --------------------------------------------------------------------------------- */
 
+/* Returns the body's new length. */
+static size_t add_line_for_strangers(uint8_t *hello, size_t body_bytes) {
+    const size_t line_bytes = sizeof(LINE_FOR_STRANGERS) - 1;
+    uint8_t *at = hello + IST_FRAME_BYTES + body_bytes;
+    *at++ = TAG_FOR_STRANGERS;
+    *at++ = (uint8_t)line_bytes;
+    memcpy(at, LINE_FOR_STRANGERS, line_bytes);
+    return body_bytes + 2 + line_bytes;
+}
+
 void ist_exchange_begin(struct ist_exchange *exchange) {
     IST_ASSERT(exchange->state == IST_EXCHANGE_CLOSED || !exchange->was_open);
     IST_ASSERT(exchange->outgoing.first == NULL && exchange->sent.first == NULL);
@@ -209,6 +222,7 @@ void ist_exchange_begin(struct ist_exchange *exchange) {
     enum ist_status status = ist_codec_encode_hello(&hello, exchange->hello + IST_FRAME_BYTES,
                                                     IST_CODEC_HELLO_BYTES, &body_bytes);
     IST_ASSERT(status == IST_OK);
+    body_bytes = add_line_for_strangers(exchange->hello, body_bytes);
     const struct ist_frame frame = {
         .operation = IST_OP_HELLO,
         .request_id = exchange->hello_id = ++exchange->serial * IST_SLOTS,

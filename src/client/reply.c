@@ -139,6 +139,7 @@ static enum ist_status answer_keys(struct ist_request *request, const struct ist
     case IST_OP_MATCH_LAST: *request->to.index = (int64_t)reply->count - 1; return IST_OK;
     case IST_OP_PURGE: *request->to.purged = reply->count; return IST_OK;
     case IST_OP_HELLO:
+    case IST_OP_CONNECT:
     case IST_OP_STAT:
     case IST_OP_PING: return IST_OK;
     }

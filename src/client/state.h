@@ -48,7 +48,7 @@ struct ist_exchange {
     size_t gets; /* slots of GETs */
     uint64_t serial;
 
-    uint8_t hello[IST_FRAME_BYTES + IST_CODEC_HELLO_BYTES];
+    uint8_t hello[IST_FRAME_BYTES + IST_CODEC_HELLO_BYTES + 32];
     size_t hello_bytes, hello_sent;
     uint64_t hello_id;
 
