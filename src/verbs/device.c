@@ -1,0 +1,295 @@
+#include "verbs/device.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <infiniband/verbs.h>
+
+#define GIDS_MAX 256u
+
+struct ist_device {
+    struct ist_device_config config;
+    struct ibv_context *context;
+    struct ibv_pd *domain;
+    unsigned port;
+    bool infiniband;
+    uint16_t lid;
+    struct ist_device_limits limits;
+};
+
+static uint32_t mtu_bytes(enum ibv_mtu mtu) {
+    return 128u << mtu; /* IBV_MTU_256 is 1 */
+}
+
+static uint32_t positive(int value) {
+    return value > 0 ? (uint32_t)value : 0;
+}
+
+/* ---- opening ---------------------------------------------------------------------------------------- */
+
+static bool link_is(enum ist_link wanted, uint8_t layer) {
+    switch (wanted) {
+    case IST_LINK_ANY: return true;
+    case IST_LINK_ETHERNET: return layer == IBV_LINK_LAYER_ETHERNET;
+    case IST_LINK_INFINIBAND: return layer == IBV_LINK_LAYER_INFINIBAND;
+    }
+    return false;
+}
+
+/* The port to use of an open device: the configured one, or the first active one of the wanted link. */
+static bool find_port(struct ist_device *device, unsigned ports, char *why, size_t why_bytes) {
+    const char *name = ist_device_name(device);
+    unsigned first = device->config.port == 0 ? 1 : device->config.port;
+    unsigned last = device->config.port == 0 ? ports : device->config.port;
+    snprintf(why, why_bytes, "%s has no port %u", name, first);
+    for (unsigned port = first; port <= last && port <= ports; port++) {
+        struct ibv_port_attr attributes;
+        int error = ibv_query_port(device->context, (uint8_t)port, &attributes);
+        if (error != 0) {
+            snprintf(why, why_bytes, "%s port %u cannot be asked: %s", name, port, strerror(error));
+        } else if (attributes.state != IBV_PORT_ACTIVE) {
+            snprintf(why, why_bytes, "%s port %u is not active", name, port);
+        } else if (!link_is(device->config.link, attributes.link_layer)) {
+            snprintf(why, why_bytes, "%s port %u is not of the wanted link type", name, port);
+        } else {
+            device->port = port;
+            device->infiniband = attributes.link_layer == IBV_LINK_LAYER_INFINIBAND;
+            device->lid = attributes.lid;
+            device->limits.mtu_bytes = mtu_bytes(attributes.active_mtu);
+            return true;
+        }
+    }
+    return false;
+}
+
+static void read_limits(struct ist_device *device, const struct ibv_device_attr *attributes) {
+    device->limits.queue_pair_wr = positive(attributes->max_qp_wr);
+    device->limits.sge = positive(attributes->max_sge);
+    device->limits.cqe = positive(attributes->max_cqe);
+    device->limits.srq_wr = positive(attributes->max_srq_wr);
+    device->limits.reads_out = positive(attributes->max_qp_init_rd_atom);
+    device->limits.reads_in = positive(attributes->max_qp_rd_atom);
+    device->limits.registration_bytes = attributes->max_mr_size;
+}
+
+/* Nothing of it is left when this fails. */
+static bool open_device(struct ist_device *device, struct ibv_device *found, char *why,
+                        size_t why_bytes) {
+    const char *name = ibv_get_device_name(found);
+    device->context = ibv_open_device(found);
+    if (device->context == NULL) {
+        snprintf(why, why_bytes, "%s cannot be opened: %s", name, strerror(errno));
+        return false;
+    }
+    struct ibv_device_attr attributes;
+    int error = ibv_query_device(device->context, &attributes);
+    if (error != 0) {
+        snprintf(why, why_bytes, "%s cannot be asked: %s", name, strerror(error));
+        goto no_device;
+    }
+    if (!find_port(device, attributes.phys_port_cnt, why, why_bytes)) {
+        goto no_device;
+    }
+    read_limits(device, &attributes);
+    struct ist_gid_entry gid;
+    if (ist_device_gid(device, NULL, &gid) != IST_OK) {
+        snprintf(why, why_bytes, "%s port %u has no usable GID", name, device->port);
+        goto no_device;
+    }
+    int flags = fcntl(device->context->async_fd, F_GETFL);
+    if (flags < 0 || fcntl(device->context->async_fd, F_SETFL, flags | O_NONBLOCK) != 0) {
+        snprintf(why, why_bytes, "%s: its events cannot be watched: %s", name, strerror(errno));
+        goto no_device;
+    }
+    device->domain = ibv_alloc_pd(device->context);
+    if (device->domain == NULL) {
+        snprintf(why, why_bytes, "%s gives no protection domain: %s", name, strerror(errno));
+        goto no_device;
+    }
+    return true;
+
+no_device:
+    ibv_close_device(device->context);
+    device->context = NULL;
+    return false;
+}
+
+enum ist_status ist_device_open(const struct ist_device_config *config, struct ist_device **device,
+                                char *why, size_t why_bytes) {
+    int count = 0;
+    struct ibv_device **list = ibv_get_device_list(&count);
+    if (list == NULL) {
+        snprintf(why, why_bytes, "RDMA devices cannot be listed: %s", strerror(errno));
+        return IST_DEVICE;
+    }
+    struct ist_device *new = ist_allocate_zeroed(config->alloc, 1, sizeof(*new));
+    enum ist_status status = new == NULL ? IST_NO_MEMORY : IST_DEVICE;
+    snprintf(why, why_bytes, config->name == NULL ? "no RDMA device" : "no RDMA device %s",
+             config->name);
+    for (int i = 0; i < count && status == IST_DEVICE; i++) {
+        if (config->name != NULL && strcmp(config->name, ibv_get_device_name(list[i])) != 0) {
+            continue;
+        }
+        *new = (struct ist_device){.config = *config};
+        if (open_device(new, list[i], why, why_bytes)) {
+            status = IST_OK;
+        }
+    }
+    ibv_free_device_list(list);
+    if (status != IST_OK) {
+        ist_release(config->alloc, new);
+        return status;
+    }
+    *device = new;
+    return IST_OK;
+}
+
+void ist_device_close(struct ist_device *device) {
+    if (device == NULL) {
+        return;
+    }
+    int error = ibv_dealloc_pd(device->domain);
+    if (error == 0) {
+        error = ibv_close_device(device->context);
+    }
+    if (error != 0) {
+        ist_log_error(device->config.log, 0, "RDMA device not closed: %s", strerror(errno));
+    }
+    ist_release(device->config.alloc, device);
+}
+
+const char *ist_device_name(const struct ist_device *device) {
+    return ibv_get_device_name(device->context->device);
+}
+
+unsigned ist_device_port(const struct ist_device *device) {
+    return device->port;
+}
+
+bool ist_device_is_infiniband(const struct ist_device *device) {
+    return device->infiniband;
+}
+
+const struct ist_device_limits *ist_device_limits(const struct ist_device *device) {
+    return &device->limits;
+}
+
+uint16_t ist_device_lid(const struct ist_device *device) {
+    return device->lid;
+}
+
+struct ibv_context *ist_device_context(const struct ist_device *device) {
+    return device->context;
+}
+
+struct ibv_pd *ist_device_domain(const struct ist_device *device) {
+    return device->domain;
+}
+
+/* ---- GIDs ------------------------------------------------------------------------------------------- */
+
+static enum ist_gid_type type_of(uint32_t type) {
+    return type == IBV_GID_TYPE_ROCE_V2   ? IST_GID_ROCE_V2
+           : type == IBV_GID_TYPE_ROCE_V1 ? IST_GID_ROCE_V1
+                                          : IST_GID_INFINIBAND;
+}
+
+static bool interface_is_here(uint32_t index) {
+    char name[IF_NAMESIZE];
+    return index == 0 || if_indextoname(index, name) != NULL;
+}
+
+/* The port's entries; returns how many. */
+static size_t read_gids(const struct ist_device *device, struct ibv_gid_entry *all,
+                        struct ist_gid_entry *entries) {
+    ssize_t found = ibv_query_gid_table(device->context, all, GIDS_MAX, 0);
+    size_t count = 0;
+    for (ssize_t i = 0; i < found; i++) {
+        if (all[i].port_num != device->port) {
+            continue;
+        }
+        struct ist_gid_entry *entry = &entries[count++];
+        *entry = (struct ist_gid_entry){.index = all[i].gid_index,
+                                        .type = type_of(all[i].gid_type),
+                                        .is_here = interface_is_here(all[i].ndev_ifindex)};
+        memcpy(entry->gid, all[i].gid.raw, IST_GID_LENGTH);
+    }
+    return count;
+}
+
+enum ist_status ist_device_gid(const struct ist_device *device, const uint8_t *peer,
+                               struct ist_gid_entry *gid) {
+    struct ibv_gid_entry all[GIDS_MAX];
+    struct ist_gid_entry entries[GIDS_MAX];
+    uint8_t source[IST_GID_LENGTH];
+    size_t count = read_gids(device, all, entries);
+    bool has_source = peer != NULL && !device->infiniband && ist_gid_source(peer, source);
+    const struct ist_gid_entry *best =
+        ist_gid_choose(entries, count, has_source ? source : NULL, device->config.hint_gid_index);
+    if (best == NULL) {
+        ist_log_warning(device->config.log, 0, "%s port %u: none of its %zu GIDs is usable",
+                        ist_device_name(device), device->port, count);
+        return IST_DEVICE;
+    }
+    *gid = *best;
+    return IST_OK;
+}
+
+/* ---- events ----------------------------------------------------------------------------------------- */
+
+int ist_device_fd(const struct ist_device *device) {
+    return device->context->async_fd;
+}
+
+static void translate(const struct ist_device *device, const struct ibv_async_event *from,
+                      struct ist_device_event *event) {
+    bool ours = from->element.port_num == (int)device->port;
+    *event = (struct ist_device_event){.kind = IST_DEVICE_OTHER};
+    switch (from->event_type) {
+    case IBV_EVENT_PORT_ERR: event->kind = ours ? IST_DEVICE_PORT_DOWN : IST_DEVICE_OTHER; break;
+    case IBV_EVENT_PORT_ACTIVE: event->kind = ours ? IST_DEVICE_PORT_UP : IST_DEVICE_OTHER; break;
+    case IBV_EVENT_DEVICE_FATAL:
+    case IBV_EVENT_CQ_ERR:
+    case IBV_EVENT_SRQ_ERR: event->kind = IST_DEVICE_FAILED; break;
+    case IBV_EVENT_QP_FATAL:
+    case IBV_EVENT_QP_REQ_ERR:
+    case IBV_EVENT_QP_ACCESS_ERR:
+        event->kind = IST_DEVICE_QUEUE_PAIR_FAILED;
+        event->queue_pair = from->element.qp->qp_num;
+        break;
+    case IBV_EVENT_QP_LAST_WQE_REACHED:
+        event->kind = IST_DEVICE_LAST_RECEIVE;
+        event->queue_pair = from->element.qp->qp_num;
+        break;
+    case IBV_EVENT_COMM_EST:
+    case IBV_EVENT_SQ_DRAINED:
+    case IBV_EVENT_PATH_MIG:
+    case IBV_EVENT_PATH_MIG_ERR:
+    case IBV_EVENT_LID_CHANGE:
+    case IBV_EVENT_PKEY_CHANGE:
+    case IBV_EVENT_SM_CHANGE:
+    case IBV_EVENT_SRQ_LIMIT_REACHED:
+    case IBV_EVENT_CLIENT_REREGISTER:
+    case IBV_EVENT_GID_CHANGE:
+    case IBV_EVENT_WQ_FATAL: break;
+    }
+}
+
+enum ist_status ist_device_next_event(struct ist_device *device, struct ist_device_event *event) {
+    struct ibv_async_event from;
+    if (ibv_get_async_event(device->context, &from) != 0) {
+        return IST_AGAIN;
+    }
+    translate(device, &from, event);
+    enum ist_log_level level = event->kind == IST_DEVICE_OTHER || event->kind == IST_DEVICE_LAST_RECEIVE
+                                   ? IST_LOG_DEBUG
+                                   : IST_LOG_WARNING;
+    ist_log_write(device->config.log, level, 0, "%s port %u: %s", ist_device_name(device), device->port,
+                  ibv_event_type_str(from.event_type));
+    ibv_ack_async_event(&from);
+    return IST_OK;
+}
