@@ -57,6 +57,9 @@ TESTS += test_stats
 TESTS += test_rdma_session
 # client
 TESTS += test_endpoint
+# verbs
+TESTS += test_gid
+TESTS += test_queue_pair
 # daemon
 TESTS += test_announce
 TESTS += test_listener
@@ -138,12 +141,12 @@ $(B)/obj/%.o: %.c
 $(B)/obj/src/wire/codec.o: $(B)/gen/wire/infinistore.pb.h
 
 $(CORE): $(BASE_O) $(STORE_O) $(WIRE_O) $(ENGINE_O)
-$(ROOMS): $(BASE_O) $(STORE_O) $(WIRE_O) $(ENGINE_O) $(CLIENT_O) $(WORKLOAD_O) \
+$(ROOMS): $(BASE_O) $(STORE_O) $(WIRE_O) $(ENGINE_O) $(VERBS_O) $(CLIENT_O) $(WORKLOAD_O) \
           $(filter-out $(MAIN_O),$(DAEMON_O) $(CLI_O) $(BENCH_O))
 $(HCA_A): $(HCA_O)
 $(CORE) $(ROOMS) $(HCA_A):
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(AR) qcs $@ $^
 
 # What users link: one relocatable object, so that only the public names are visible outside it.
 $(B)/libinfinistore.o: $(BASE_O) $(WIRE_O) $(CLIENT_O)
@@ -151,7 +154,7 @@ $(B)/libinfinistore.o: $(BASE_O) $(WIRE_O) $(CLIENT_O)
 	objcopy --localize-hidden --wildcard --keep-global-symbol='ist_*' $@
 $(LIB_A): $(B)/libinfinistore.o
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(AR) qcs $@ $^
 $(LIB_SO): $(BASE_O) $(WIRE_O) $(CLIENT_O) src/client/libinfinistore.map
 	$(CC) -shared -Wl,-soname,libinfinistore.so.0 -Wl,--version-script=src/client/libinfinistore.map \
 	    -Wl,--no-undefined $(LDFLAGS) -o $@ $(filter %.o,$^) $(NANOPB)
