@@ -47,6 +47,9 @@ TESTS += test_base
 TESTS += test_pool
 TESTS += test_index
 TESTS += test_evict
+TESTS += test_store
+TESTS += test_store_evict
+TESTS += test_store_model
 # wire, engine
 TESTS += test_frame
 TESTS += test_codec

@@ -192,7 +192,7 @@ enum ist_status ist_store_reserve(struct ist_store *store, struct ist_span key, 
         return IST_EXISTS;
     }
     uint64_t block_bytes = ist_pool_rounded(store->pool, value_bytes);
-    if (value_bytes > store->pool_bytes_max || block_bytes > store->pool_bytes_max) {
+    if (block_bytes > store->pool_bytes_max) {
         return IST_TOO_BIG;
     }
     if (block_bytes > ist_pool_largest_possible(store->pool)) {

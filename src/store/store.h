@@ -48,7 +48,8 @@ void ist_store_free(struct ist_store *store);
 /* Appends bytes to the pool, up to pool_bytes_max. Returns OK, INVALID, NO_MEMORY. */
 enum ist_status ist_store_grow(struct ist_store *store, uint64_t bytes);
 
-/* A fresh block for `key`, evicting unpinned entries, just enough, when there is no room.
+/* A fresh block for `key`, evicting unpinned entries, just enough, when there is no room: as the policy says, until
+ * it fits, or as many bytes went as it needs and they lie in pieces; then the neighbours of the last one follow.
  * key    borrowed for the call; copied. 1..IST_KEY_BYTES_MAX bytes.
  * entry  written only on OK; RESERVED, with one pin that commit or abort ends.
  * Returns OK, INVALID (key length, value_bytes 0), EXISTS (if_absent, and a COMMITTED entry has the
