@@ -227,9 +227,8 @@ static struct ist_run cheapest_window(const struct ist_pool *pool, struct ist_ru
     uint64_t cost = 0;
     uint64_t best_cost = UINT64_MAX;
     uint32_t i = next_unit(pool, begin >> pool->unit_shift, end_unit);
-    if (i < end_unit && pool->units[i].start < begin) {
-        i = next_unit(pool, i + 1, end_unit);
-    }
+    IST_ASSERT(i == end_unit ||
+               pool->units[i].start >= begin); /* what ends at `begin` began a unit before */
     uint32_t first = i;
     while (i < end_unit && pool->units[i].start < stop) {
         cost += pool->units[i].granules;

@@ -193,10 +193,6 @@ static bool last_up_to(const struct ist_runs *runs, uint32_t unit, uint32_t gran
     return true;
 }
 
-bool ist_runs_last(const struct ist_runs *runs, uint32_t granules, struct ist_run *run) {
-    return ist_runs_longest(runs) >= granules && last_up_to(runs, runs->units - 1, granules, run);
-}
-
 bool ist_runs_around(const struct ist_runs *runs, uint32_t granule, struct ist_run *run) {
     uint32_t unit = granule >> runs->unit_shift;
     if (unit >= runs->units) {

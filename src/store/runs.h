@@ -1,5 +1,5 @@
-/* A set of runs (maximal stretches of consecutive granules) with the longest in reach: finds the first or last
- * run that is long enough, and the one around a granule, in O(log n), and joins neighbours at once.
+/* A set of runs (maximal stretches of consecutive granules) with the longest in reach: finds the first run that
+ * is long enough, and the one around a granule, in O(log n), and joins neighbours at once.
  *
  * It lives on one property of its users: two runs are at least one unit apart, start to start. So each unit
  * has at most one run that begins in it, its length is a number in an array indexed by unit, and a tree of
@@ -45,9 +45,8 @@ void ist_runs_add(struct ist_runs *runs, struct ist_run run);
 /* Takes out a part, or all, of one run. */
 void ist_runs_take(struct ist_runs *runs, struct ist_run part);
 
-/* The first or last run of at least `granules` >= 1; false when there is none. */
+/* The first run of at least `granules` >= 1; false when there is none. */
 bool ist_runs_first(const struct ist_runs *runs, uint32_t granules, struct ist_run *run);
-bool ist_runs_last(const struct ist_runs *runs, uint32_t granules, struct ist_run *run);
 /* The run that contains the granule; false when there is none. */
 bool ist_runs_around(const struct ist_runs *runs, uint32_t granule, struct ist_run *run);
 
