@@ -33,7 +33,7 @@ VERBS := completion device gid memory queue_pair
 CLIENT := client connection driver endpoint exchange metrics receive reply request resolver stage
 WORKLOAD := block_key content generator model source trace unlimited unpack
 DAEMON := admin announce bind config control listener log_sink loop machine main memory option pages
-DAEMON += routes tcp token upkeep
+DAEMON += routes selftest tcp token upkeep
 CLI := cli
 BENCH := bench bench_options histogram
 REPLAY :=
@@ -65,6 +65,12 @@ TESTS += test_gid
 TESTS += test_queue_pair
 # daemon
 TESTS += test_announce
+TESTS += test_config
+TESTS += test_control
+TESTS += test_pages
+TESTS += test_routes
+TESTS += test_selftest
+TESTS += test_token
 TESTS += test_listener
 TESTS += test_log_sink
 TESTS += test_loop
@@ -96,7 +102,8 @@ INTEGRATION += test_restart
 INTEGRATION += test_options
 INTEGRATION += test_http
 # the tools
-INTEGRATION_VALGRIND := # those short enough to run under valgrind too
+# those short enough to run under valgrind too
+INTEGRATION_VALGRIND := test_hostile test_semantics test_batches test_crowd test_http
 
 objects = $(patsubst %,$(B)/obj/src/$(1)/%.o,$(2))
 BASE_O := $(call objects,base,$(BASE))
@@ -189,7 +196,7 @@ $(B)/tests/integration/%: $(B)/obj/tests/integration/%.o $(HARNESS_O) $(B)/obj/t
 .PHONY: tests programs unit-programs integration-programs print-programs
 tests: unit-programs integration-programs
 unit-programs: $(TEST_PROGRAMS)
-integration-programs: $(INTEGRATION_PROGRAMS)
+integration-programs: $(INTEGRATION_PROGRAMS) $(B)/infinistore
 programs: $(PROGRAMS)
 print-programs:
 	@echo $(if $(filter unit,$(KIND)),$(TEST_PROGRAMS))\

@@ -261,11 +261,14 @@ static enum ist_status announce(struct daemon *daemon) {
         }
         all[count++] = (struct ist_announcement){.kind = "manage", .address = address};
     }
-    ist_announce_log(&daemon->log, all, count);
-    if (daemon->config->port_file == NULL) {
-        return IST_OK;
+    if (daemon->config->port_file != NULL) {
+        enum ist_status status = ist_announce_file(&daemon->log, daemon->config->port_file, all, count);
+        if (status != IST_OK) {
+            return status;
+        }
     }
-    return ist_announce_file(&daemon->log, daemon->config->port_file, all, count);
+    ist_announce_log(&daemon->log, all, count);
+    return IST_OK;
 }
 
 /* One session needs one descriptor. */

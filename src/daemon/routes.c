@@ -6,6 +6,7 @@
 #include "base/size.h"
 #include "daemon/clock.h"
 #include "daemon/pages.h"
+#include "daemon/selftest.h"
 #include "infinistore/infinistore.h"
 
 #define JSON "application/json"
@@ -129,6 +130,41 @@ static void get_metrics(const struct ist_routes *routes, const struct ist_route_
     get_figures(routes, true, answer);
 }
 
+static void get_selftest(const struct ist_routes *routes, const struct ist_route_request *request,
+                         struct ist_route_answer *answer) {
+    (void)request;
+    struct ist_selftest test;
+    bool good = ist_selftest_run(routes->service, IST_ROUTES_SELFTEST_TIMEOUT_NS, &test);
+    if (!good) {
+        ist_log_error(routes->log, 0, "self-test: %s failed at %s: %s", test.failed, test.endpoint,
+                      test.error);
+    }
+    struct ist_json json;
+    ist_json_init(&json, routes->alloc);
+    ist_json_object(&json);
+    ist_json_key(&json, "status");
+    ist_json_string(&json, good ? "ok" : "failed");
+    ist_json_key(&json, "transport");
+    ist_json_string(&json, "tcp");
+    ist_json_key(&json, "endpoint");
+    ist_json_string(&json, test.endpoint);
+    ist_json_key(&json, "seconds");
+    ist_json_object(&json);
+    for (size_t i = 0; i < test.step_count; i++) {
+        ist_json_key(&json, test.steps[i].name);
+        ist_json_double(&json, (double)test.steps[i].elapsed_ns / 1e9);
+    }
+    ist_json_end(&json);
+    if (!good) {
+        ist_json_key(&json, "failed");
+        ist_json_string(&json, test.failed);
+        ist_json_key(&json, "error");
+        ist_json_string(&json, test.error);
+    }
+    ist_json_end(&json);
+    finish(&json, good ? 200 : 503, answer);
+}
+
 static void post_purge(const struct ist_routes *routes, const struct ist_route_request *request,
                        struct ist_route_answer *answer) {
     (void)request;
@@ -165,9 +201,10 @@ static const struct route {
     void (*answer)(const struct ist_routes *, const struct ist_route_request *,
                    struct ist_route_answer *);
 } table[] = {
-    {"/health", false, get_health}, {"/metrics", false, get_metrics},
-    {"/stats", false, get_stats},   {"/kvmap_len", false, get_kvmap_len},
-    {"/purge", true, post_purge},   {"/evict", true, post_evict},
+    {"/health", false, get_health},     {"/metrics", false, get_metrics},
+    {"/stats", false, get_stats},       {"/kvmap_len", false, get_kvmap_len},
+    {"/selftest", false, get_selftest}, {"/purge", true, post_purge},
+    {"/evict", true, post_evict},
 };
 
 static const struct route *find_route(const char *path) {

@@ -14,6 +14,7 @@
  * keys takes a while. */
 #define IST_ROUTES_HEALTH_TIMEOUT_NS (1 * IST_NS_PER_SEC)
 #define IST_ROUTES_TIMEOUT_NS (10 * IST_NS_PER_SEC)
+#define IST_ROUTES_SELFTEST_TIMEOUT_NS (5 * IST_NS_PER_SEC) /* the whole of it */
 
 struct ist_routes {
     struct ist_control *control; /* borrowed, as everything here */

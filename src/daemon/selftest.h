@@ -1,0 +1,33 @@
+/* Is what clients need really there? Puts a value, gets it, compares it and removes it, over a connection of its
+ * own to the service port, as any client would, under a key that nobody else has. */
+#ifndef IST_DAEMON_SELFTEST_H
+#define IST_DAEMON_SELFTEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "infinistore/status.h"
+
+#define IST_SELFTEST_STEPS_MAX 5
+#define IST_SELFTEST_ENDPOINT_BYTES 128
+#define IST_SELFTEST_ERROR_BYTES 200
+
+struct ist_selftest_step {
+    const char *name; /* "connect", "put", "get", "compare", "remove" */
+    uint64_t elapsed_ns;
+};
+
+struct ist_selftest {
+    char endpoint[IST_SELFTEST_ENDPOINT_BYTES];             /* what it connected to */
+    struct ist_selftest_step steps[IST_SELFTEST_STEPS_MAX]; /* those that went well */
+    size_t step_count;
+    const char *failed;                   /* the step that did not; NULL: all went well */
+    char error[IST_SELFTEST_ERROR_BYTES]; /* why */
+};
+
+/* service: "127.0.0.1:22345"; of an address that stands for all, the loopback is taken. Blocks for timeout_ns at
+ * most. Whatever fails, the value is removed if that can be done. True: all went well. */
+bool ist_selftest_run(const char *service, uint64_t timeout_ns, struct ist_selftest *result);
+
+#endif
