@@ -18,6 +18,7 @@ static void test_batch__65536_keys__every_operation(void **state) {
     (void)state;
     struct server *server = server_start("--prealloc-size", "320M", "--minimal-allocate-size", "4K");
     struct ist_client *client = client_open(server->service[0]);
+    assert_eventually(server_metric(server, "infinistore_pool_size_bytes") == 320 * MIB);
     size_t count = largest();
     struct keys keys = keys_new("key", count);
     uint8_t *values = malloc(count * VALUE_BYTES), *got = calloc(count, VALUE_BYTES);

@@ -13,6 +13,13 @@
 #define VALUE_BYTES (24 * MIB) /* more than the sockets of both ends hold */
 #define POOL "96M"
 
+/* With all of its pool: the rest of it comes while it serves already. */
+static struct server *start_server(void) {
+    struct server *server = server_start("--prealloc-size", POOL);
+    assert_eventually(server_metric(server, "infinistore_pool_size_bytes") == 96 * MIB);
+    return server;
+}
+
 /* A get that has begun, of which nothing but the head has been read. */
 static int begin_slow_get(const struct server *server, const char *key) {
     int fd = raw_connect(server->service[0]);
@@ -53,7 +60,7 @@ struct scene {
 
 /* "key" of version 1 is being read slowly. */
 static struct scene scene_begin(void) {
-    struct scene scene = {.server = server_start("--prealloc-size", POOL)};
+    struct scene scene = {.server = start_server()};
     scene.client = client_open(scene.server->service[0]);
     assert_int_equal(put_value(scene.client, "key", 1, VALUE_BYTES, 0), IST_OK);
     scene.slow = begin_slow_get(scene.server, "key");
@@ -140,7 +147,7 @@ static void test_get__removed_and_pool_overfilled__old_value_whole(void **state)
 
 static void test_get__all_pinned_by_readers__no_space_then_space(void **state) {
     (void)state;
-    struct server *server = server_start("--prealloc-size", POOL);
+    struct server *server = start_server();
     struct ist_client *client = client_open(server->service[0]);
     enum { READERS = 4 }; /* of 24 MiB: the whole pool */
     static const char *const keys[READERS] = {"a", "b", "c", "d"};
@@ -166,7 +173,7 @@ static void test_get__all_pinned_by_readers__no_space_then_space(void **state) {
 /* Readers that ask for everything and take nothing. */
 static void test_get__readers_stop_reading__others_served_and_memory_bounded(void **state) {
     (void)state;
-    struct server *server = server_start("--prealloc-size", POOL);
+    struct server *server = start_server();
     struct ist_client *client = client_open(server->service[0]);
     assert_int_equal(put_value(client, "key", 1, VALUE_BYTES, 0), IST_OK);
     assert_int_equal(put_value(client, "small", 1, 64 * KIB, 0), IST_OK);
