@@ -205,12 +205,14 @@ static bool try_message(size_t from, uint64_t number) {
 }
 
 static void add_work(bool read, uint64_t at, uint32_t bytes) {
-    const struct ist_one_sided work = {.read = read,
-                                       .local_address = f.side[0].region.address + at,
-                                       .lkey = f.side[0].region.lkey,
-                                       .bytes = bytes,
-                                       .remote_address = f.side[1].region.address + at,
-                                       .rkey = f.side[1].region.rkey};
+    const struct ist_one_sided work = {
+        .read = read,
+        .piece_count = bytes > 1 ? 2 : 1,
+        .pieces = {{f.side[0].region.address + at, bytes - bytes / 2, f.side[0].region.lkey},
+                   {f.side[0].region.address + at + bytes - bytes / 2, bytes / 2,
+                    f.side[0].region.lkey}},
+        .remote_address = f.side[1].region.address + at,
+        .rkey = f.side[1].region.rkey};
     ist_queue_pair_add_work(f.side[0].queue_pair, &work);
 }
 
@@ -369,12 +371,12 @@ static void test_work__into_the_other_way__no_access(void **state) {
     (void)state;
     world_begin(4);
     /* what a client would try on the server's pool */
-    const struct ist_one_sided work = {.read = false,
-                                       .local_address = f.side[1].region.address,
-                                       .lkey = f.side[1].region.lkey,
-                                       .bytes = 100,
-                                       .remote_address = f.side[0].region.address,
-                                       .rkey = f.side[0].region.rkey};
+    const struct ist_one_sided work = {
+        .read = false,
+        .piece_count = 1,
+        .pieces = {{f.side[1].region.address, 100, f.side[1].region.lkey}},
+        .remote_address = f.side[0].region.address,
+        .rkey = f.side[0].region.rkey};
     ist_queue_pair_add_work(f.side[1].queue_pair, &work);
     assert_int_equal(ist_queue_pair_flush(f.side[1].queue_pair), IST_OK);
     settle();

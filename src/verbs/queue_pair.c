@@ -35,8 +35,8 @@ struct ist_queue_pair {
     uint64_t retired;
     bool *is_work;                /* by number modulo depth */
     struct ibv_send_wr *requests; /* the same: the chain lies in [posted, added) */
-    struct ibv_sge *pieces;
-    uint8_t *slots; /* messages that are leaving */
+    struct ibv_sge *pieces;       /* the same, IST_ONE_SIDED_PIECES_MAX for each */
+    uint8_t *slots;               /* messages that are leaving */
     struct ist_region region;
     uint32_t slot_bytes, slots_count;
     uint64_t slots_taken, slots_free; /* running counts: slots are used in turn */
@@ -65,7 +65,8 @@ static enum ist_status make_arrays(struct ist_queue_pair *queue_pair) {
     size_t depth = queue_pair->depth;
     queue_pair->is_work = ist_allocate_zeroed(queue_pair->alloc, depth, sizeof(bool));
     queue_pair->requests = ist_allocate_zeroed(queue_pair->alloc, depth, sizeof(*queue_pair->requests));
-    queue_pair->pieces = ist_allocate_zeroed(queue_pair->alloc, depth, sizeof(*queue_pair->pieces));
+    queue_pair->pieces = ist_allocate_zeroed(queue_pair->alloc, depth * IST_ONE_SIDED_PIECES_MAX,
+                                             sizeof(*queue_pair->pieces));
     queue_pair->slots_count = smaller(SLOTS_MAX, queue_pair->depth);
     queue_pair->slot_bytes = config->message_bytes;
     size_t bytes = (size_t)queue_pair->slots_count * queue_pair->slot_bytes;
@@ -84,7 +85,9 @@ static enum ist_status make_qp(struct ist_queue_pair *queue_pair) {
         .send_cq = ist_completion_queue(queue_pair->completion),
         .recv_cq = ist_completion_queue(queue_pair->completion),
         .srq = ist_completion_receive_queue(queue_pair->completion),
-        .cap = {.max_send_wr = queue_pair->depth, .max_send_sge = 1, .max_inline_data = 256},
+        .cap = {.max_send_wr = queue_pair->depth,
+                .max_send_sge = IST_ONE_SIDED_PIECES_MAX,
+                .max_inline_data = 256},
         .qp_type = IBV_QPT_RC,
     };
     queue_pair->qp = ibv_create_qp(ist_device_domain(config->device), &attributes);
@@ -274,12 +277,15 @@ static struct ibv_send_wr *next_request(struct ist_queue_pair *queue_pair, bool 
     return request;
 }
 
-static void set_piece(struct ist_queue_pair *queue_pair, struct ibv_send_wr *request, uint64_t address,
-                      uint32_t bytes, uint32_t lkey) {
-    struct ibv_sge *piece = &queue_pair->pieces[(request->wr_id - 1) % queue_pair->depth];
-    *piece = (struct ibv_sge){.addr = address, .length = bytes, .lkey = lkey};
-    request->sg_list = piece;
-    request->num_sge = 1;
+static void set_pieces(struct ist_queue_pair *queue_pair, struct ibv_send_wr *request,
+                       const struct ist_piece *pieces, uint32_t count) {
+    size_t at = (request->wr_id - 1) % queue_pair->depth;
+    request->sg_list = &queue_pair->pieces[at * IST_ONE_SIDED_PIECES_MAX];
+    request->num_sge = (int)count;
+    for (uint32_t i = 0; i < count; i++) {
+        request->sg_list[i] = (struct ibv_sge){
+            .addr = pieces[i].address, .length = pieces[i].bytes, .lkey = pieces[i].lkey};
+    }
 }
 
 void ist_queue_pair_add_work(struct ist_queue_pair *queue_pair, const struct ist_one_sided *work) {
@@ -287,7 +293,7 @@ void ist_queue_pair_add_work(struct ist_queue_pair *queue_pair, const struct ist
     request->opcode = work->read ? IBV_WR_RDMA_READ : IBV_WR_RDMA_WRITE;
     request->wr.rdma.remote_addr = work->remote_address;
     request->wr.rdma.rkey = work->rkey;
-    set_piece(queue_pair, request, work->local_address, work->bytes, work->lkey);
+    set_pieces(queue_pair, request, work->pieces, work->piece_count);
 }
 
 uint8_t *ist_queue_pair_message(struct ist_queue_pair *queue_pair) {
@@ -308,7 +314,8 @@ void ist_queue_pair_add_message(struct ist_queue_pair *queue_pair, uint32_t byte
     IST_ASSERT(bytes >= 1 && bytes <= ist_queue_pair_message_room(queue_pair));
     const uint8_t *from = ist_queue_pair_message(queue_pair);
     struct ibv_send_wr *request = add_send(queue_pair);
-    set_piece(queue_pair, request, (uintptr_t)from, bytes, queue_pair->region.lkey);
+    const struct ist_piece piece = {(uintptr_t)from, bytes, queue_pair->region.lkey};
+    set_pieces(queue_pair, request, &piece, 1);
     request->send_flags = bytes <= queue_pair->inline_bytes ? IBV_SEND_INLINE : 0;
     queue_pair->slots_taken++;
     queue_pair->credits--;

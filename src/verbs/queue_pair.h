@@ -57,11 +57,17 @@ uint32_t ist_queue_pair_room(const struct ist_queue_pair *queue_pair);
 /* Bytes that the next message may have: 0 when no credit, slot or request is left. */
 uint32_t ist_queue_pair_message_room(const struct ist_queue_pair *queue_pair);
 
+/* Local memory may lie in two regions that follow each other, as segments of a pool do. */
+#define IST_ONE_SIDED_PIECES_MAX 2u
+struct ist_piece {
+    uint64_t address;
+    uint32_t bytes;
+    uint32_t lkey;
+};
 struct ist_one_sided {
     bool read; /* else a write */
-    uint64_t local_address;
-    uint32_t lkey;
-    uint32_t bytes;
+    uint32_t piece_count;
+    struct ist_piece pieces[IST_ONE_SIDED_PIECES_MAX];
     uint64_t remote_address;
     uint32_t rkey;
 };
