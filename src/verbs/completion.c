@@ -220,6 +220,10 @@ static uint32_t place_of(const struct ist_completion *completion, uint32_t numbe
     return at;
 }
 
+struct ist_queue_pair *ist_completion_find(const struct ist_completion *completion, uint32_t number) {
+    return completion->members[place_of(completion, number)].queue_pair;
+}
+
 void ist_completion_add(struct ist_completion *completion, uint32_t number,
                         struct ist_queue_pair *queue_pair) {
     struct member *member = &completion->members[place_of(completion, number)];
@@ -313,7 +317,7 @@ static struct ist_completion_event translate(const struct ist_completion *comple
                                              const struct ibv_wc *from) {
     bool message = (from->wr_id & MESSAGE_BIT) != 0;
     struct ist_completion_event event = {
-        .queue_pair = completion->members[place_of(completion, from->qp_num)].queue_pair,
+        .queue_pair = ist_completion_find(completion, from->qp_num),
         .has_buffer = message,
         .buffer = message ? (uint32_t)(from->wr_id & ~MESSAGE_BIT) : 0,
         .count = message ? 0 : from->wr_id,

@@ -77,6 +77,8 @@ enum ist_status ist_completion_enter(struct ist_completion *completion);
 void ist_completion_leave(struct ist_completion *completion);
 void ist_completion_add(struct ist_completion *completion, uint32_t number,
                         struct ist_queue_pair *queue_pair);
+/* NULL: no such number. */
+struct ist_queue_pair *ist_completion_find(const struct ist_completion *completion, uint32_t number);
 void ist_completion_remove(struct ist_completion *completion, uint32_t number);
 
 #endif

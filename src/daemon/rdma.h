@@ -1,0 +1,57 @@
+/* Connections over RDMA: moves frames between queue pairs and the engine's sessions, and posts the work that these
+ * hand out. A connection belongs to the TCP connection that asked for it, which is its sign of life.
+ *
+ * Each connection gets a bounded share of a turn of the loop; completions are polled under a budget. */
+#ifndef IST_DAEMON_RDMA_H
+#define IST_DAEMON_RDMA_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <ev.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "daemon/registration.h"
+#include "engine/engine.h"
+#include "infinistore/status.h"
+#include "verbs/device.h"
+
+struct ist_rdma;
+struct ist_rdma_connection;
+struct ist_endpoint;
+
+/* What a connection may have posted at a time, and what waits for its messages: 16 * 4 KiB and two more. */
+#define IST_RDMA_SEND_WR 128u
+#define IST_RDMA_MESSAGES 16u
+#define IST_RDMA_MESSAGE_BYTES 4096u
+#define IST_RDMA_POLL_BUDGET 256u /* completions before others get their turn */
+#define IST_RDMA_WORK_BATCH 32u   /* works taken from a session before others get their turn */
+
+struct ist_rdma_config {
+    struct ev_loop *loop; /* borrowed, as everything here */
+    struct ist_engine *engine;
+    struct ist_device *device;
+    const struct ist_registration *registration; /* of the store's pool */
+    uint32_t sessions_max;
+    /* A connection that the TCP connection `owner` asked for has ended by itself. It is not to be disconnected. */
+    void (*ended)(void *owner);
+    const struct ist_alloc *alloc;
+    const struct ist_log *log;
+};
+
+/* Returns OK, DEVICE (it was logged), NO_MEMORY. */
+enum ist_status ist_rdma_new(const struct ist_rdma_config *config, struct ist_rdma **rdma);
+/* Ends every connection. NULL is legal. */
+void ist_rdma_free(struct ist_rdma *rdma);
+
+/* Makes the server's end for a client's. own: written always; its status is the answer. connection: NULL unless OK;
+ * owned until disconnected or ended. */
+void ist_rdma_connect(struct ist_rdma *rdma, void *owner, uint64_t id, const struct ist_endpoint *peer,
+                      struct ist_endpoint *own, struct ist_rdma_connection **connection);
+/* The TCP connection is gone. */
+void ist_rdma_disconnect(struct ist_rdma_connection *connection);
+
+size_t ist_rdma_connections(const struct ist_rdma *rdma);
+
+#endif
