@@ -33,7 +33,7 @@ VERBS := completion device gid memory queue_pair
 CLIENT := client connection driver endpoint exchange metrics receive reply request resolver stage
 WORKLOAD := block_key content generator model source trace unlimited unpack
 DAEMON := admin announce bind config control listener log_sink loop machine main memory option pages
-DAEMON += routes selftest tcp token upkeep
+DAEMON += rdma registration routes selftest tcp token upkeep
 CLI := cli
 BENCH := bench bench_options histogram
 REPLAY :=
@@ -169,8 +169,8 @@ $(LIB_SO): $(BASE_O) $(WIRE_O) $(CLIENT_O) src/client/libinfinistore.map
 	$(CC) -shared -Wl,-soname,libinfinistore.so.0 -Wl,--version-script=src/client/libinfinistore.map \
 	    -Wl,--no-undefined $(LDFLAGS) -o $@ $(filter %.o,$^) $(NANOPB)
 
-$(B)/infinistore: $(DAEMON_O) $(ENGINE_O) $(STORE_O) $(CLIENT_O) $(WIRE_O) $(BASE_O)
-	$(CC) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS)
+$(B)/infinistore: $(DAEMON_O) $(ENGINE_O) $(STORE_O) $(VERBS_O) $(CLIENT_O) $(WIRE_O) $(BASE_O)
+	$(CC) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS) -libverbs
 $(B)/infinistore-cli: $(CLI_O) $(CLIENT_O) $(WIRE_O) $(BASE_O)
 	$(CC) $(LDFLAGS) -o $@ $^ $(NANOPB)
 $(B)/infinistore-bench: $(BENCH_O) $(WORKLOAD_O) $(CLIENT_O) $(WIRE_O) $(BASE_O)

@@ -481,10 +481,10 @@ static void test_open__no_such_device_or_port__why_names_it(void **state) {
     assert_int_equal(ist_device_open(&config, &device, why, sizeof(why)), IST_DEVICE);
     assert_non_null(strstr(why, "port 3"));
     config.port = 0;
-    config.link = IST_LINK_INFINIBAND;
+    config.link = IST_DEVICE_LINK_INFINIBAND;
     assert_int_equal(ist_device_open(&config, &device, why, sizeof(why)), IST_DEVICE);
     assert_non_null(strstr(why, "link type"));
-    config.link = IST_LINK_ANY;
+    config.link = IST_DEVICE_LINK_ANY;
     config.hint_gid_index = 99;
     assert_int_equal(ist_device_open(&config, &device, why, sizeof(why)), IST_DEVICE);
     assert_non_null(strstr(why, "GID"));

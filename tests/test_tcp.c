@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "daemon/edge.h"
 #include "daemon/tcp.h"
 #include "store/store.h"
 #include "wire/codec.h"
@@ -76,7 +77,7 @@ static int teardown(void **state) {
 
 static void turn(void) {
     ev_run(f.loop, EVRUN_NOWAIT);
-    ist_tcp_run_changed(f.tcp);
+    ist_edge_run_changed(f.engine);
     ist_engine_check(f.engine);
 }
 
@@ -421,7 +422,7 @@ static void test_run_changed__engine_drains__idle_connections_end(void **state) 
     int client = client_new();
     hello(client);
     ist_engine_drain(f.engine, 0);
-    ist_tcp_run_changed(f.tcp);
+    ist_edge_run_changed(f.engine);
     assert_int_equal(ist_tcp_connections(f.tcp), 0);
     assert_ended(client);
     close(client);

@@ -5,6 +5,7 @@
 
 #include "base/size.h"
 #include "daemon/clock.h"
+#include "daemon/edge.h"
 
 struct ist_loop {
     struct ist_loop_config config;
@@ -45,7 +46,7 @@ static void on_deadline(struct ev_loop *ev, ev_timer *timer, int revents) {
 static void on_prepare(struct ev_loop *ev, ev_prepare *prepare, int revents) {
     (void)revents;
     struct ist_loop *loop = prepare->data;
-    ist_tcp_run_changed(loop->config.tcp);
+    ist_edge_run_changed(loop->config.engine);
     arm_deadline(loop);
     if (loop->draining && ist_tcp_connections(loop->config.tcp) == 0) {
         ev_break(ev, EVBREAK_ALL);

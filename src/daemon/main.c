@@ -21,6 +21,8 @@
 #include "daemon/machine.h"
 #include "daemon/memory.h"
 #include "daemon/option.h"
+#include "daemon/rdma.h"
+#include "daemon/registration.h"
 #include "daemon/tcp.h"
 #include "engine/engine.h"
 #include "infinistore/infinistore.h"
@@ -44,10 +46,13 @@ struct daemon {
     int log_fd;
     uint32_t sessions_max;
     uint64_t granule_bytes, pool_bytes, pool_bytes_max;
+    struct ist_device *device;             /* NULL: none */
+    struct ist_registration *registration; /* NULL without a device */
     struct ist_memory *memory;
     struct ist_store *store;
     struct ist_engine *engine;
     struct ev_loop *ev;
+    struct ist_rdma *rdma; /* NULL: none */
     struct ist_tcp *tcp;
     struct ist_listeners *listeners;
     struct ist_control *control;
@@ -87,8 +92,38 @@ static void size_pool(struct daemon *daemon) {
     }
 }
 
-static enum ist_status make_pool(struct daemon *daemon) {
+/* No device, or one that does not work, ends nothing: there is TCP. */
+static enum ist_status find_device(struct daemon *daemon) {
+    const struct ist_config *config = daemon->config;
+    char why[IST_LOG_LINE_MAX / 2];
+    const struct ist_device_config device_config = {.name = config->dev_name,
+                                                    .port = config->ib_port,
+                                                    .link = config->link_type == IST_LINK_IB
+                                                                ? IST_DEVICE_LINK_INFINIBAND
+                                                                : IST_DEVICE_LINK_ETHERNET,
+                                                    .hint_gid_index = config->hint_gid_index,
+                                                    .alloc = ist_alloc_system(),
+                                                    .log = &daemon->log};
     size_pool(daemon);
+    enum ist_status status = ist_device_open(&device_config, &daemon->device, why, sizeof(why));
+    if (status != IST_OK) {
+        ist_log_write(&daemon->log, config->dev_name == NULL ? IST_LOG_INFO : IST_LOG_WARNING, 0,
+                      "no RDMA, serving TCP only: %s", why);
+        return IST_OK;
+    }
+    uint64_t segments = daemon->pool_bytes_max / IST_MEMORY_SEGMENT_BYTES + 3;
+    return ist_registration_new(daemon->device, (size_t)segments, ist_alloc_system(), &daemon->log,
+                                &daemon->registration);
+}
+
+static void prepare_segment(void *context, uint8_t *segment, uint64_t bytes) {
+    struct daemon *daemon = context;
+    if (daemon->registration != NULL) {
+        ist_registration_add(daemon->registration, segment, bytes);
+    }
+}
+
+static enum ist_status make_pool(struct daemon *daemon) {
     const struct ist_memory_config memory_config = {.bytes = daemon->pool_bytes,
                                                     .bytes_max = daemon->pool_bytes_max,
                                                     .first_segment_bytes =
@@ -96,6 +131,8 @@ static enum ist_status make_pool(struct daemon *daemon) {
                                                     .segment_bytes = IST_MEMORY_SEGMENT_BYTES,
                                                     .huge_pages = daemon->config->hugepages,
                                                     .available_bytes = available_bytes,
+                                                    .prepare = prepare_segment,
+                                                    .prepare_context = daemon,
                                                     .alloc = ist_alloc_system(),
                                                     .log = &daemon->log};
     enum ist_status status = ist_memory_new(&memory_config, &daemon->memory);
@@ -157,15 +194,34 @@ static enum ist_status listen_everywhere(struct daemon *daemon) {
     return status; /* it was logged */
 }
 
+static void make_rdma(struct daemon *daemon) {
+    if (daemon->device == NULL) {
+        return;
+    }
+    const struct ist_rdma_config config = {.loop = daemon->ev,
+                                           .engine = daemon->engine,
+                                           .device = daemon->device,
+                                           .registration = daemon->registration,
+                                           .sessions_max = daemon->sessions_max,
+                                           .ended = ist_tcp_rdma_ended,
+                                           .alloc = ist_alloc_system(),
+                                           .log = &daemon->log};
+    if (ist_rdma_new(&config, &daemon->rdma) != IST_OK) {
+        ist_log_warning(&daemon->log, 0, "no RDMA, serving TCP only");
+    }
+}
+
 static enum ist_status make_edge(struct daemon *daemon) {
     daemon->ev = ev_loop_new(EVFLAG_NOENV | ev_recommended_backends());
     if (daemon->ev == NULL) {
         ist_log_error(&daemon->log, 0, "cannot make an event loop: %s", strerror(errno));
         return IST_CONFIG;
     }
+    make_rdma(daemon);
     const struct ist_tcp_config tcp_config = {.loop = daemon->ev,
                                               .engine = daemon->engine,
                                               .pool_base = ist_memory_base(daemon->memory),
+                                              .rdma = daemon->rdma,
                                               .alloc = ist_alloc_system(),
                                               .log = &daemon->log};
     const struct ist_listeners_config listeners_config = {.loop = daemon->ev,
@@ -286,7 +342,7 @@ static void limit_sessions(struct daemon *daemon, uint64_t descriptors) {
 
 static enum ist_status daemon_start(struct daemon *daemon) {
     enum ist_status (*const steps[])(struct daemon *) = {
-        make_pool, make_engine, make_edge, make_control, make_loop, make_admin, announce};
+        find_device, make_pool, make_engine, make_edge, make_control, make_loop, make_admin, announce};
     limit_sessions(daemon, ist_machine_prepare(&daemon->log));
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
         enum ist_status status = steps[i](daemon);
@@ -294,7 +350,10 @@ static enum ist_status daemon_start(struct daemon *daemon) {
             return status;
         }
     }
-    ist_log_info(&daemon->log, 0, "%s: this build serves TCP and AF_UNIX, not RDMA", SERVER_NAME);
+    if (daemon->rdma != NULL) {
+        ist_log_info(&daemon->log, 0, "%s: RDMA on %s port %u", SERVER_NAME,
+                     ist_device_name(daemon->device), ist_device_port(daemon->device));
+    }
     ist_listeners_start(daemon->listeners);
     return IST_OK;
 }
@@ -310,6 +369,7 @@ static void daemon_stop(struct daemon *daemon) {
         ist_listeners_stop(daemon->listeners);
     }
     ist_tcp_free(daemon->tcp);
+    ist_rdma_free(daemon->rdma);
     ist_admin_free(daemon->admin);
     ist_control_free(daemon->control);
     ist_listeners_free(daemon->listeners);
@@ -318,7 +378,9 @@ static void daemon_stop(struct daemon *daemon) {
     }
     ist_engine_free(daemon->engine);
     ist_store_free(daemon->store);
-    ist_memory_free(daemon->memory);
+    ist_memory_free(daemon->memory); /* its thread registers: before what it registers with */
+    ist_registration_free(daemon->registration);
+    ist_device_close(daemon->device);
 }
 
 static int daemon_run(const struct ist_config *config) {

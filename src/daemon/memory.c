@@ -146,6 +146,9 @@ static void grow_by_segment(struct ist_memory *memory) {
     uint64_t bytes = minimum(segment, memory->state.target_bytes - ready);
     pthread_mutex_unlock(&memory->lock);
     bool added = add_segment(memory, ready, bytes);
+    if (added && memory->config.prepare != NULL) {
+        memory->config.prepare(memory->config.prepare_context, memory->base + ready, bytes);
+    }
     if (added) {
         ist_log_debug(memory->config.log, 0, "the pool's memory is ready up to %" PRIu64 " bytes",
                       ready + bytes);

@@ -31,6 +31,9 @@ struct ist_memory_config {
     /* How much the machine has left, asked before each segment; from either thread. */
     uint64_t (*available_bytes)(void *context);
     void *context;
+    /* A segment is there, and is handed out when this returns; from either thread, in order. NULL: nothing. */
+    void (*prepare)(void *context, uint8_t *segment, uint64_t bytes);
+    void *prepare_context;
     const struct ist_alloc
         *alloc;                /* borrowed, as is the log; both are used by the caller's thread and */
     const struct ist_log *log; /* the log by the memory's own too */

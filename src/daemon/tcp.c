@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include "daemon/clock.h"
+#include "daemon/edge.h"
+#include "daemon/rdma.h"
 #include "engine/session.h"
 #include "wire/codec.h"
 
@@ -18,9 +20,11 @@
 #define WARNING_REST_SEC 10.
 
 struct connection {
+    struct ist_edge edge; /* first member: the session's user */
     ev_io io;
     struct ist_tcp *tcp;
     struct ist_session *session;
+    struct ist_rdma_connection *rdma; /* it asked for; NULL: none, or gone */
     uint64_t id;
     struct connection *previous, *next;
     int fd;
@@ -48,6 +52,9 @@ enum ist_status ist_tcp_new(const struct ist_tcp_config *config, struct ist_tcp 
 
 static void connection_close(struct connection *connection) {
     struct ist_tcp *tcp = connection->tcp;
+    if (connection->rdma != NULL) {
+        ist_rdma_disconnect(connection->rdma);
+    }
     ev_io_stop(tcp->config.loop, &connection->io);
     close(connection->fd);
     ist_session_close(connection->session);
@@ -196,6 +203,25 @@ static void connection_watch(struct connection *connection, unsigned wants) {
     }
 }
 
+/* The client asks for a queue pair; one is enough. */
+static void connection_connect(struct connection *connection) {
+    struct ist_rdma *rdma = connection->tcp->config.rdma;
+    struct ist_endpoint own = {.status = rdma == NULL ? IST_DEVICE : IST_INVALID};
+    if (rdma != NULL && connection->rdma == NULL) {
+        ist_rdma_connect(rdma, connection, connection->id, ist_session_peer(connection->session), &own,
+                         &connection->rdma);
+    }
+    ist_log_debug(connection->tcp->config.log, connection->id, "asks for RDMA: %s",
+                  ist_status_name(own.status));
+    ist_session_connected(connection->session, &own, ist_clock_ns());
+}
+
+void ist_tcp_rdma_ended(void *connection) {
+    struct connection *gone = connection;
+    gone->rdma = NULL;
+    connection_finish(gone);
+}
+
 /* Everything that can be done now, within the turn's budget. The connection may be gone afterwards. */
 static void connection_run(struct connection *connection) {
     uint64_t budget = IST_TCP_TURN_BYTES;
@@ -203,12 +229,15 @@ static void connection_run(struct connection *connection) {
     for (;;) {
         wants = ist_session_wants(connection->session);
         if ((wants & IST_WANT_CLOSE) != 0) {
+            if (connection->rdma != NULL && ist_engine_is_draining(connection->tcp->config.engine)) {
+                connection_watch(connection, 0); /* what runs over RDMA ends first, and this with it */
+                return;
+            }
             connection_finish(connection);
             return;
         }
         if ((wants & IST_WANT_CONNECT) != 0) {
-            const struct ist_endpoint none = {.status = IST_DEVICE};
-            ist_session_connected(connection->session, &none, ist_clock_ns());
+            connection_connect(connection);
         } else if ((wants & IST_WANT_COPY) != 0) {
             /* At most a staging buffer: not worth counting, and no socket event would bring us back. */
             connection_copy(connection);
@@ -241,6 +270,10 @@ static void on_ready(struct ev_loop *loop, ev_io *io, int revents) {
     connection_run(connection);
 }
 
+static void run_edge(struct ist_edge *edge) {
+    connection_run((struct connection *)edge);
+}
+
 /* Refusals come in floods: one line of them now and then is enough. */
 static void log_refusal(struct ist_tcp *tcp, uint64_t id, enum ist_status status) {
     ev_tstamp now = ev_now(tcp->config.loop);
@@ -258,10 +291,11 @@ void ist_tcp_accept(struct ist_tcp *tcp, int fd) {
         close(fd);
         return;
     }
+    connection->edge.run = run_edge;
     connection->tcp = tcp;
     connection->fd = fd;
     connection->id = ++tcp->ids;
-    enum ist_status status = ist_session_open(tcp->config.engine, connection->id, connection,
+    enum ist_status status = ist_session_open(tcp->config.engine, connection->id, &connection->edge,
                                               ist_clock_ns(), &connection->session);
     if (status != IST_OK) {
         log_refusal(tcp, connection->id, status);
@@ -280,11 +314,4 @@ void ist_tcp_accept(struct ist_tcp *tcp, int fd) {
     /* Most clients send their HELLO when they are accepted, which is later than this: wait for it. */
     connection->recv_blocked = true;
     connection_run(connection);
-}
-
-void ist_tcp_run_changed(struct ist_tcp *tcp) {
-    struct ist_session *session;
-    while ((session = ist_engine_next_changed(tcp->config.engine)) != NULL) {
-        connection_run(ist_session_user(session));
-    }
 }

@@ -14,6 +14,7 @@
 #include "engine/engine.h"
 #include "infinistore/status.h"
 
+struct ist_rdma;
 struct ist_tcp;
 
 /* Bytes that one connection moves before the others get their turn. */
@@ -23,6 +24,7 @@ struct ist_tcp_config {
     struct ev_loop *loop;      /* borrowed, as everything here */
     struct ist_engine *engine; /* its sessions are all made here */
     uint8_t *pool_base;        /* where offset 0 of the store is mapped */
+    struct ist_rdma *rdma;     /* for clients that ask for it; NULL: there is none */
     const struct ist_alloc *alloc;
     const struct ist_log *log;
 };
@@ -36,8 +38,8 @@ void ist_tcp_free(struct ist_tcp *tcp);
  * more sessions or memory is short. */
 void ist_tcp_accept(struct ist_tcp *tcp, int fd);
 
-/* Serves the sessions that ist_engine_next_changed() names. */
-void ist_tcp_run_changed(struct ist_tcp *tcp);
+/* For struct ist_rdma_config: the RDMA connection of this TCP connection has ended by itself, and so does this. */
+void ist_tcp_rdma_ended(void *connection);
 
 size_t ist_tcp_connections(const struct ist_tcp *tcp); /* open now */
 

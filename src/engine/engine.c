@@ -117,6 +117,10 @@ void ist_engine_drain(struct ist_engine *engine, uint64_t now_ns) {
     }
 }
 
+bool ist_engine_is_draining(const struct ist_engine *engine) {
+    return engine->draining;
+}
+
 /* ---- figures and check ------------------------------------------------------------------------------ */
 
 void ist_engine_stats(const struct ist_engine *engine, struct ist_stats *stats) {

@@ -50,6 +50,8 @@ struct ist_session *ist_engine_next_changed(struct ist_engine *engine);
  * answered what it had begun. Sessions come out of ist_engine_next_changed(). */
 void ist_engine_drain(struct ist_engine *engine, uint64_t now_ns);
 
+bool ist_engine_is_draining(const struct ist_engine *engine);
+
 /* Snapshot, gauges of the store included. */
 void ist_engine_stats(const struct ist_engine *engine, struct ist_stats *stats);
 

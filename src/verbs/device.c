@@ -31,11 +31,11 @@ static uint32_t positive(int value) {
 
 /* ---- opening ---------------------------------------------------------------------------------------- */
 
-static bool link_is(enum ist_link wanted, uint8_t layer) {
+static bool link_is(enum ist_device_link wanted, uint8_t layer) {
     switch (wanted) {
-    case IST_LINK_ANY: return true;
-    case IST_LINK_ETHERNET: return layer == IBV_LINK_LAYER_ETHERNET;
-    case IST_LINK_INFINIBAND: return layer == IBV_LINK_LAYER_INFINIBAND;
+    case IST_DEVICE_LINK_ANY: return true;
+    case IST_DEVICE_LINK_ETHERNET: return layer == IBV_LINK_LAYER_ETHERNET;
+    case IST_DEVICE_LINK_INFINIBAND: return layer == IBV_LINK_LAYER_INFINIBAND;
     }
     return false;
 }

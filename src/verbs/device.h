@@ -14,12 +14,12 @@ struct ibv_context;
 struct ibv_pd;
 struct ist_device;
 
-enum ist_link { IST_LINK_ANY, IST_LINK_ETHERNET, IST_LINK_INFINIBAND };
+enum ist_device_link { IST_DEVICE_LINK_ANY, IST_DEVICE_LINK_ETHERNET, IST_DEVICE_LINK_INFINIBAND };
 
 struct ist_device_config {
     const char *name; /* NULL: the first with an active port of that link */
     unsigned port;    /* 0: the first active one */
-    enum ist_link link;
+    enum ist_device_link link;
     int hint_gid_index;            /* -1: by rank */
     const struct ist_alloc *alloc; /* borrowed, as is the log */
     const struct ist_log *log;
