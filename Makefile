@@ -76,6 +76,7 @@ TESTS += test_log_sink
 TESTS += test_loop
 TESTS += test_machine
 TESTS += test_memory
+TESTS += test_rdma
 TESTS += test_tcp
 TESTS += test_upkeep
 # workload
