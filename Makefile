@@ -35,7 +35,8 @@ WORKLOAD := block_key content generator model source trace unlimited unpack
 DAEMON := admin announce bind config control listener log_sink loop machine main memory option pages
 DAEMON += rdma registration routes selftest tcp token upkeep
 CLI := cli
-BENCH := bench bench_options histogram
+BENCH := bench bench_crew bench_grammar bench_json bench_load bench_measure bench_options bench_raw \
+         bench_report bench_rival bench_run bench_scout bench_set bench_store bench_text histogram
 REPLAY :=
 # the simulator
 HCA := async channel clock completion device fabric fault memory names number payload port post \
@@ -87,8 +88,8 @@ TESTS += test_content
 TESTS += test_model
 TESTS += test_unlimited
 # tools: bench
-TESTS += test_histogram
-TESTS += test_bench_options
+TESTS += test_histogram test_bench_options test_bench_set test_bench_crew test_bench_load
+TESTS += test_bench_raw test_bench_text test_bench_report test_bench_measure
 # the simulator
 TESTS += test_hca_transfer
 HARNESS := harness http program raw values

@@ -1,0 +1,64 @@
+/* infinistore-bench: measures a running server, and checks what it gives back. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "infinistore/infinistore.h"
+#include "tools/bench_load.h"
+#include "tools/bench_options.h"
+#include "tools/bench_report.h"
+#include "tools/bench_run.h"
+
+enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
+
+static int complain(const char *text, int code) {
+    fprintf(stderr, "infinistore-bench: %s\n", text);
+    return code;
+}
+
+static int write_json(const struct ist_bench_report *report, const char *path) {
+    char *text = ist_bench_report_json(report);
+    FILE *file = text == NULL ? NULL : fopen(path, "we");
+    bool written = file != NULL && fputs(text, file) >= 0 && fputc('\n', file) != EOF;
+    if (file != NULL) {
+        written = fclose(file) == 0 && written;
+    }
+    free(text);
+    if (!written) {
+        fprintf(stderr, "infinistore-bench: --json %s: %s\n", path, strerror(errno));
+    }
+    return written ? EXIT_FINE : EXIT_FAILED;
+}
+
+static int run(const struct ist_bench_options *options) {
+    struct ist_bench_report report;
+    char error[IST_BENCH_ERROR_MAX] = "";
+    ist_bench_report_init(&report, stdout, isatty(STDERR_FILENO) == 1 ? stderr : NULL, options);
+    enum ist_status status = ist_bench_run(options, &report, error);
+    report.error = status == IST_OK ? NULL : error;
+    ist_bench_report_tail(&report);
+    int code = EXIT_FINE;
+    if (status != IST_OK) {
+        code = complain(error, status == IST_CONFIG ? EXIT_USAGE : EXIT_FAILED);
+    }
+    if (options->json_path != NULL && write_json(&report, options->json_path) != EXIT_FINE) {
+        code = EXIT_FAILED;
+    }
+    ist_bench_report_fini(&report);
+    return code;
+}
+
+int main(int argc, char **argv) {
+    struct ist_bench_options options;
+    char error[IST_BENCH_ERROR_MAX];
+    switch (ist_bench_options_parse(argc, argv, getenv("INFINISTORE_ENDPOINT"), &options, error,
+                                    sizeof error)) {
+    case IST_BENCH_RUN: return run(&options);
+    case IST_BENCH_HELP: ist_bench_options_help(stdout); return EXIT_FINE;
+    case IST_BENCH_VERSION: puts("infinistore-bench " IST_VERSION); return EXIT_FINE;
+    case IST_BENCH_WRONG: break;
+    }
+    return complain(error, EXIT_USAGE);
+}
