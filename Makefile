@@ -136,7 +136,7 @@ DAEMON_LIBS := -lev -lmicrohttpd $(NANOPB)
 TOOL_LIBS := -ljansson -llzma -lz -lm $(NANOPB)
 
 .PHONY: all
-all: $(CORE) $(ROOMS) $(B)/infinistore ## what there is so far: the rooms and the daemon
+all: $(CORE) $(ROOMS) $(B)/infinistore $(B)/infinistore-bench ## what there is so far: the rooms, the daemon, the bench
 
 # ---- generated -----------------------------------------------------------------------------------
 $(B)/gen/wire/%.pb.c $(B)/gen/wire/%.pb.h: src/wire/%.proto src/wire/%.options
