@@ -92,6 +92,12 @@ TESTS += test_histogram test_bench_options test_bench_set test_bench_crew test_b
 TESTS += test_bench_raw test_bench_text test_bench_report test_bench_measure
 # the simulator
 TESTS += test_hca_transfer
+TESTS += test_hca_states
+TESTS += test_hca_queues
+TESTS += test_hca_memory
+TESTS += test_hca_errors
+TESTS += test_hca_retry
+TESTS += test_hca_events
 HARNESS := harness http program raw values
 INTEGRATION :=
 INTEGRATION += test_hostile

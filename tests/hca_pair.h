@@ -103,7 +103,8 @@ void pair_expect_no_event(struct pair *pair, int side);
 
 enum ibv_qp_state pair_state(struct ibv_qp *qp);
 
-/* `wrong` prints a line that contains `message` and aborts, in a child. */
+/* `wrong` prints a line that contains `message` and aborts, in a child, which shares the descriptors: it must
+ * neither take events nor change their flags. */
 void assert_violation(void (*wrong)(struct pair *pair), struct pair *pair, const char *message);
 
 #endif

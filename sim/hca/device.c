@@ -29,7 +29,6 @@ static void config_common(struct ist_hca_device_config *config, const char *name
         .max_srq_sge = 31,
         .max_inline = 512,
         .max_mr_size = 1ull << 40,
-        .relaxed_ordering = true,
     };
     snprintf(config->name, sizeof(config->name), "%s", name);
     config->port[0] = (struct ist_hca_port_config){

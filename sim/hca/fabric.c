@@ -129,11 +129,17 @@ void ist_hca_fail_nth(struct ist_hca *hca, unsigned calls, uint64_t nth) {
 }
 
 uint64_t ist_hca_calls(const struct ist_hca *hca) {
-    return hca->calls;
+    hca_enter();
+    uint64_t calls = hca->calls;
+    hca_leave();
+    return calls;
 }
 
 const char *ist_hca_failed(const struct ist_hca *hca) {
-    return hca->failed;
+    hca_enter();
+    const char *failed = hca->failed;
+    hca_leave();
+    return failed;
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------------- */
@@ -214,7 +220,10 @@ void ist_hca_counts(const struct ist_hca *hca, struct ist_hca_counts *counts) {
 }
 
 uint64_t ist_hca_digest(const struct ist_hca *hca) {
-    return hca->digest;
+    hca_enter();
+    uint64_t digest = hca->digest;
+    hca_leave();
+    return digest;
 }
 
 /* ---- time ------------------------------------------------------------------------------------------------------- */
@@ -237,11 +246,17 @@ void hca_progress(struct ist_hca *hca) {
 }
 
 uint64_t ist_hca_now_ns(const struct ist_hca *hca) {
-    return hca->clock.now_ns;
+    hca_enter();
+    uint64_t now_ns = hca->clock.now_ns;
+    hca_leave();
+    return now_ns;
 }
 
 uint64_t ist_hca_next_ns(const struct ist_hca *hca) {
-    return hca->clock.events > 0 ? hca->clock.heap[0]->at_ns : UINT64_MAX;
+    hca_enter();
+    uint64_t next_ns = hca->clock.events > 0 ? hca->clock.heap[0]->at_ns : UINT64_MAX;
+    hca_leave();
+    return next_ns;
 }
 
 bool ist_hca_step(struct ist_hca *hca) {

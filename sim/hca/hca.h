@@ -157,8 +157,7 @@ struct ist_hca_device_config {
     int max_srq, max_srq_wr, max_srq_sge;
     uint32_t max_inline;
     uint64_t max_mr_size;
-    bool relaxed_ordering; /* false: the optional access flags are dropped, as an old kernel does */
-    bool dmabuf;           /* ibv_reg_dmabuf_mr() maps the descriptor; false: EOPNOTSUPP */
+    bool dmabuf; /* ibv_reg_dmabuf_mr() maps the descriptor; false: EOPNOTSUPP */
 };
 
 /* `number` 0..255, another for each device. One active port of MTU 4096. RoCE: GIDs fe80::<number+1> as v1 and as

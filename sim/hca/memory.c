@@ -231,12 +231,10 @@ static uint8_t *reach(struct hca_mr *mr, struct ibv_pd *pd, uint64_t addr, uint6
     return base_of(mr) + (addr - mr->iova);
 }
 
-uint8_t *hca_local(struct ist_hca *hca, struct ibv_pd *pd, uint32_t lkey, uint64_t addr, uint64_t bytes,
-                   unsigned access) {
-    return reach(hca_numbers_find(&hca->lkeys, lkey), pd, addr, bytes, access);
+uint8_t *hca_local(struct ibv_pd *pd, uint32_t lkey, uint64_t addr, uint64_t bytes, unsigned access) {
+    return reach(hca_numbers_find(&hca_of(pd->context)->lkeys, lkey), pd, addr, bytes, access);
 }
 
-uint8_t *hca_remote(struct ist_hca *hca, struct ibv_pd *pd, uint32_t rkey, uint64_t addr,
-                    uint64_t bytes, unsigned access) {
-    return reach(hca_numbers_find(&hca->rkeys, rkey), pd, addr, bytes, access);
+uint8_t *hca_remote(struct ibv_pd *pd, uint32_t rkey, uint64_t addr, uint64_t bytes, unsigned access) {
+    return reach(hca_numbers_find(&hca_of(pd->context)->rkeys, rkey), pd, addr, bytes, access);
 }

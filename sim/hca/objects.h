@@ -226,6 +226,10 @@ static inline struct hca_request *hca_request(struct hca_qp *qp, uint64_t number
 static inline struct hca_receive_queue *hca_receive_queue(struct hca_qp *qp) {
     return qp->qp.srq != NULL ? &hca_srq(qp->qp.srq)->queue : &qp->queue;
 }
+/* Whose keys its receives hold. */
+static inline struct ibv_pd *hca_receive_pd(const struct hca_qp *qp) {
+    return qp->qp.srq != NULL ? qp->qp.srq->pd : qp->qp.pd;
+}
 /* A queue pair whose process died or whose device went. */
 static inline bool hca_context_gone(struct ibv_context *context) {
     return hca_context(context)->killed || hca_device(context)->fatal;
@@ -267,10 +271,8 @@ bool hca_gid_is_empty(const union ibv_gid *gid);
 /* ---- memory.c ------------------------------------------------------------------------------------------------- */
 
 /* The bytes [addr, addr + bytes) of the region with this key, NULL when a rule of memory regions forbids it. */
-uint8_t *hca_local(struct ist_hca *hca, struct ibv_pd *pd, uint32_t lkey, uint64_t addr, uint64_t bytes,
-                   unsigned access);
-uint8_t *hca_remote(struct ist_hca *hca, struct ibv_pd *pd, uint32_t rkey, uint64_t addr,
-                    uint64_t bytes, unsigned access);
+uint8_t *hca_local(struct ibv_pd *pd, uint32_t lkey, uint64_t addr, uint64_t bytes, unsigned access);
+uint8_t *hca_remote(struct ibv_pd *pd, uint32_t rkey, uint64_t addr, uint64_t bytes, unsigned access);
 
 /* ---- completion.c, channel.c ---------------------------------------------------------------------------------- */
 
@@ -326,7 +328,7 @@ void hca_receive_complete(struct hca_qp *qp, enum ibv_wc_status status,
 
 /* ---- payload.c ------------------------------------------------------------------------------------------------ */
 
-bool hca_list_is_valid(struct hca_qp *qp, const struct ibv_sge *sge, int sges, unsigned access);
+bool hca_list_is_valid(struct ibv_pd *pd, const struct ibv_sge *sge, int sges, unsigned access);
 uint64_t hca_list_bytes(const struct ibv_sge *sge, int sges);
 /* The next chunk of the request: where it lies in the message. */
 void hca_chunk(const struct hca_qp *qp, const struct hca_request *request, uint64_t *offset,
@@ -355,8 +357,10 @@ void hca_qp_flush(struct hca_qp *qp);
 
 /* The other end when packets get there and it would answer, else NULL. */
 struct hca_qp *hca_peer(struct hca_qp *qp);
-/* Both links are up and nothing of them is lost now. */
-bool hca_passes(struct hca_qp *qp);
+/* The links of both ends, as far as there is another end. */
+bool hca_links_are_up(struct hca_qp *qp);
+/* A packet of it, just now. */
+bool hca_gets_lost(struct hca_qp *qp);
 
 enum hca_answer {
     HCA_TAKEN,       /* this packet's data moved, or the READ is accepted */

@@ -9,10 +9,10 @@ uint64_t hca_list_bytes(const struct ibv_sge *sge, int sges) {
     return bytes;
 }
 
-bool hca_list_is_valid(struct hca_qp *qp, const struct ibv_sge *sge, int sges, unsigned access) {
+bool hca_list_is_valid(struct ibv_pd *pd, const struct ibv_sge *sge, int sges, unsigned access) {
     for (int i = 0; i < sges; i++) {
-        if (sge[i].length > 0 && hca_local(qp->device->hca, qp->qp.pd, sge[i].lkey, sge[i].addr,
-                                           sge[i].length, access) == NULL) {
+        if (sge[i].length > 0 &&
+            hca_local(pd, sge[i].lkey, sge[i].addr, sge[i].length, access) == NULL) {
             return false;
         }
     }
@@ -36,7 +36,7 @@ struct piece {
     uint64_t bytes;
 };
 
-static struct piece list_piece(struct hca_qp *qp, const struct ibv_sge *sge, int sges, uint64_t offset,
+static struct piece list_piece(struct ibv_pd *pd, const struct ibv_sge *sge, int sges, uint64_t offset,
                                uint64_t bytes, unsigned access) {
     const struct ibv_sge *entry = find_entry(sge, sges, &offset);
     if (entry == NULL) {
@@ -44,9 +44,8 @@ static struct piece list_piece(struct hca_qp *qp, const struct ibv_sge *sge, int
     }
     uint64_t rest = entry->length - offset;
     uint64_t here = bytes < rest ? bytes : rest;
-    return (struct piece){
-        .data = hca_local(qp->device->hca, qp->qp.pd, entry->lkey, entry->addr + offset, here, access),
-        .bytes = here};
+    return (struct piece){.data = hca_local(pd, entry->lkey, entry->addr + offset, here, access),
+                          .bytes = here};
 }
 
 /* The requester's side: source of SEND and WRITE, destination of READ. */
@@ -56,20 +55,20 @@ static struct piece requester_piece(struct hca_qp *qp, const struct hca_request 
         return (struct piece){.data = request->inline_data + offset, .bytes = bytes};
     }
     unsigned access = request->opcode == IBV_WR_RDMA_READ ? IBV_ACCESS_LOCAL_WRITE : 0;
-    return list_piece(qp, request->sge, request->sges, offset, bytes, access);
+    return list_piece(qp->qp.pd, request->sge, request->sges, offset, bytes, access);
 }
 
 static struct piece responder_piece(struct hca_qp *peer, const struct hca_request *request,
                                     uint64_t offset, uint64_t bytes) {
     if (request->opcode == IBV_WR_SEND || request->opcode == IBV_WR_SEND_WITH_IMM) {
-        return list_piece(peer, peer->receiving.sge, peer->receiving.sges, offset, bytes,
-                          IBV_ACCESS_LOCAL_WRITE);
+        return list_piece(hca_receive_pd(peer), peer->receiving.sge, peer->receiving.sges, offset,
+                          bytes, IBV_ACCESS_LOCAL_WRITE);
     }
     unsigned access =
         request->opcode == IBV_WR_RDMA_READ ? IBV_ACCESS_REMOTE_READ : IBV_ACCESS_REMOTE_WRITE;
-    return (struct piece){.data = hca_remote(peer->device->hca, peer->qp.pd, request->rkey,
-                                             request->remote_addr + offset, bytes, access),
-                          .bytes = bytes};
+    return (struct piece){
+        .data = hca_remote(peer->qp.pd, request->rkey, request->remote_addr + offset, bytes, access),
+        .bytes = bytes};
 }
 
 static uint32_t greatest_common_divisor(uint32_t a, uint32_t b) {

@@ -220,7 +220,6 @@ int ibv_query_qp(struct ibv_qp *visible, struct ibv_qp_attr *attr, int mask,
                                           .cap = qp->cap,
                                           .qp_type = visible->qp_type,
                                           .sq_sig_all = qp->all_signalled};
-        visible->state = qp->state; /* as libibverbs does */
     }
     hca_leave();
     return fails ? EIO : 0;

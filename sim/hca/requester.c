@@ -36,10 +36,6 @@ static uint64_t arrival(struct ist_hca *hca, uint64_t departure_ns) {
     return departure_ns + hca->config.latency_ns + hca_jitter(hca);
 }
 
-static uint32_t packets(const struct hca_request *request) {
-    return request->chunks;
-}
-
 static bool is_read(const struct hca_request *request) {
     return request->opcode == IBV_WR_RDMA_READ;
 }
@@ -250,7 +246,7 @@ static enum ibv_wc_status local_status(struct hca_qp *qp, const struct hca_reque
         return IBV_WC_LOC_QP_OP_ERR;
     }
     unsigned access = is_read(request) ? IBV_ACCESS_LOCAL_WRITE : 0;
-    bool valid = request->inlined || hca_list_is_valid(qp, request->sge, request->sges, access);
+    bool valid = request->inlined || hca_list_is_valid(qp->qp.pd, request->sge, request->sges, access);
     return valid ? IBV_WC_SUCCESS : IBV_WC_LOC_PROT_ERR;
 }
 
@@ -258,7 +254,7 @@ static enum ibv_wc_status local_status(struct hca_qp *qp, const struct hca_reque
 static void receiver_not_ready(struct hca_qp *qp, struct hca_request *request,
                                const struct hca_qp *peer) {
     /* IBTA table "Encoding for RNR NAK Timer Field", in units of 10 us. */
-    static const uint16_t timer[32] = {65535, 1,    2,    3,     4,     6,     8,     12,
+    static const uint32_t timer[32] = {65536, 1,    2,    3,     4,     6,     8,     12,
                                        16,    24,   32,   48,    64,    96,    128,   192,
                                        256,   384,  512,  768,   1024,  1536,  2048,  3072,
                                        4096,  6144, 8192, 12288, 16384, 24576, 32768, 49152};
@@ -286,7 +282,7 @@ static void packet_taken(struct hca_qp *qp, struct hca_request *request) {
             return;
         }
     }
-    qp->send_psn = (qp->send_psn + packets(request)) & 0xffffff;
+    qp->send_psn = (qp->send_psn + request->chunks) & 0xffffff;
     executed(qp, request);
     hca_kick(qp);
 }
@@ -303,8 +299,9 @@ void hca_execute_fires(struct hca_event *event) {
         }
     }
     struct hca_qp *peer = hca_peer(qp);
-    if (peer == NULL || !hca_passes(qp)) {
-        lose(qp, peer != NULL);
+    if (peer == NULL || hca_gets_lost(qp)) {
+        lose(qp,
+             peer != NULL && (request->chunk + 1 < request->chunks || qp->executed + 1 < qp->posted));
         return;
     }
     enum hca_answer answer = hca_respond(peer, qp, request);
@@ -329,7 +326,7 @@ void hca_execute_fires(struct hca_event *event) {
 void hca_acknowledge_fires(struct hca_event *event) {
     struct hca_qp *qp = HCA_CONTAINER(event, struct hca_qp, acknowledge);
     struct ist_hca *hca = qp->device->hca;
-    if (!hca_passes(qp) || (qp->asks && hca_peer(qp) == NULL)) {
+    if (!hca_links_are_up(qp) || hca_gets_lost(qp) || (qp->asks && hca_peer(qp) == NULL)) {
         qp->asks = true;
         lose(qp, false);
         return;
@@ -370,9 +367,11 @@ void hca_read_fires(struct hca_event *event) {
     struct hca_qp *qp = HCA_CONTAINER(event, struct hca_qp, read);
     struct hca_request *request = reading(qp);
     struct hca_qp *peer = hca_peer(qp);
-    IST_ASSERT(request != NULL);
-    if (peer == NULL || !hca_passes(qp)) {
-        lose(qp, peer != NULL);
+    if (request == NULL) {
+        return; /* failed for memory of ours that went away */
+    }
+    if (peer == NULL || hca_gets_lost(qp)) {
+        lose(qp, peer != NULL && request->chunk + 1 < request->chunks);
         return;
     }
     progress_was_made(qp);
@@ -408,7 +407,7 @@ void hca_qp_stop(struct hca_qp *qp) {
 }
 
 void hca_qp_error(struct hca_qp *qp) {
-    if (qp->state == IBV_QPS_ERR) {
+    if (qp->state == IBV_QPS_ERR || qp->state == IBV_QPS_RESET) {
         return;
     }
     hca_note(qp->device->hca, "error", qp->qp.qp_num, qp->completed, qp->posted);

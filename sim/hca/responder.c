@@ -37,32 +37,33 @@ static bool reaches(struct hca_qp *from, struct hca_qp *to) {
     return layer == IBV_LINK_LAYER_ETHERNET ? roce_reaches(from, to) : ib_reaches(from, to);
 }
 
+static bool link_is_up(const struct hca_port *port) {
+    return port != NULL && port->config.state == IBV_PORT_ACTIVE && !port->cut;
+}
+
+bool hca_links_are_up(struct hca_qp *qp) {
+    struct hca_qp *peer = hca_numbers_find(&qp->device->hca->qp_numbers, qp->attr.dest_qp_num);
+    return link_is_up(hca_port(qp->device, qp->attr.port_num)) &&
+           (peer == NULL || peer->state == IBV_QPS_RESET ||
+            link_is_up(hca_port(peer->device, peer->attr.port_num)));
+}
+
 struct hca_qp *hca_peer(struct hca_qp *qp) {
     struct hca_qp *peer = hca_numbers_find(&qp->device->hca->qp_numbers, qp->attr.dest_qp_num);
     if (peer == NULL || (peer->state != IBV_QPS_RTR && peer->state != IBV_QPS_RTS) || peer->silent ||
         hca_context_gone(peer->qp.context) || peer->attr.dest_qp_num != qp->qp.qp_num) {
         return NULL;
     }
-    return reaches(qp, peer) && reaches(peer, qp) ? peer : NULL;
+    return hca_links_are_up(qp) && reaches(qp, peer) && reaches(peer, qp) ? peer : NULL;
 }
 
-static bool link_is_up(const struct hca_port *port) {
-    return port->config.state == IBV_PORT_ACTIVE && !port->cut;
-}
-
-bool hca_passes(struct hca_qp *qp) {
+bool hca_gets_lost(struct hca_qp *qp) {
     struct ist_hca *hca = qp->device->hca;
-    struct hca_qp *peer = hca_numbers_find(&hca->qp_numbers, qp->attr.dest_qp_num);
-    if (!link_is_up(hca_port(qp->device, qp->attr.port_num)) ||
-        (peer != NULL && peer->attr.port_num != 0 &&
-         !link_is_up(hca_port(peer->device, peer->attr.port_num)))) {
-        return false;
-    }
     if (qp->drop > 0) {
         qp->drop -= qp->drop != UINT32_MAX;
-        return false;
+        return true;
     }
-    return hca->config.loss_ppm == 0 || hca_random_below(hca, 1000000) >= hca->config.loss_ppm;
+    return hca->config.loss_ppm > 0 && hca_random_below(hca, 1000000) < hca->config.loss_ppm;
 }
 
 /* ---- refusing ---------------------------------------------------------------------------------------------------- */
@@ -109,7 +110,7 @@ static enum hca_answer check_send(struct hca_qp *peer, struct hca_qp *qp, struct
     if (hca_list_bytes(receive->sge, receive->sges) < request->bytes) {
         return refuse(peer, qp, request, IBV_WC_REM_INV_REQ_ERR, IBV_WC_LOC_LEN_ERR);
     }
-    if (!hca_list_is_valid(peer, receive->sge, receive->sges, IBV_ACCESS_LOCAL_WRITE)) {
+    if (!hca_list_is_valid(hca_receive_pd(peer), receive->sge, receive->sges, IBV_ACCESS_LOCAL_WRITE)) {
         return refuse(peer, qp, request, IBV_WC_REM_OP_ERR, IBV_WC_LOC_PROT_ERR);
     }
     hca_receive_take(peer);
@@ -129,8 +130,8 @@ static enum hca_answer check_remote(struct hca_qp *peer, struct hca_qp *qp,
     if (read && qp->reads >= peer->attr.max_dest_rd_atomic) {
         return refuse(peer, qp, request, IBV_WC_REM_INV_REQ_ERR, IBV_WC_SUCCESS);
     }
-    if (request->bytes > 0 && hca_remote(peer->device->hca, peer->qp.pd, request->rkey,
-                                         request->remote_addr, request->bytes, access) == NULL) {
+    if (request->bytes > 0 &&
+        hca_remote(peer->qp.pd, request->rkey, request->remote_addr, request->bytes, access) == NULL) {
         return refuse(peer, qp, request, IBV_WC_REM_ACCESS_ERR, IBV_WC_SUCCESS);
     }
     return HCA_TAKEN;
