@@ -233,6 +233,25 @@ static void test_answer__change_by_a_stranger__403_and_nothing_changes(void **st
     assert_int_equal(number_of("len"), 8);
 }
 
+static void count_line(void *context, enum ist_log_level level, uint64_t session, const char *message) {
+    (void)session;
+    (void)message;
+    *(unsigned *)context += level <= IST_LOG_WARNING;
+}
+
+static void test_answer__many_refused__one_warning(void **state) {
+    (void)state;
+    unsigned lines = 0;
+    const struct ist_log log = {.level = IST_LOG_DEBUG, .write = count_line, .context = &lines};
+    f.routes.log = &log;
+    const struct ist_route_request purge = {.method = "POST", .path = "/purge"};
+    for (unsigned i = 0; i < 100; i++) {
+        assert_int_equal(ask(&purge), 403);
+        assert_int_equal(ask_for("GET", "/selftest"), 503);
+    }
+    assert_int_equal(lines, 1);
+}
+
 static void test_answer__selftest_without_a_service__503_with_the_step(void **state) {
     (void)state;
     assert_int_equal(ask_for("GET", "/selftest"), 503);
@@ -296,6 +315,7 @@ int main(void) {
         TEST(test_answer__wrong_method__405_with_the_right_one),
         TEST(test_answer__no_such_page__404),
         TEST(test_answer__change_by_a_stranger__403_and_nothing_changes),
+        TEST(test_answer__many_refused__one_warning),
         TEST(test_answer__selftest_without_a_service__503_with_the_step),
         TEST(test_answer__nth_allocation_fails__503_and_nothing_leaked),
         TEST(test_answer__loop_is_gone__503_at_once),

@@ -1,6 +1,5 @@
 #include "daemon/admin.h"
 
-#include <errno.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -215,9 +214,9 @@ static bool serve(struct ist_admin *admin, const struct ist_bound *bound) {
     struct server *server = &admin->servers[admin->count];
     server->daemon = start_daemon(admin, bound->fd);
     if (server->daemon == NULL) {
-        ist_log_error(admin->config.log, 0, "cannot serve HTTP on %s: %s", bound->address,
-                      strerror(errno));
-        close(bound->fd);
+        /* It has closed the socket nevertheless (libmicrohttpd 0.9.75, without memory or threads). */
+        ist_log_error(admin->config.log, 0, "cannot serve HTTP on %s: no thread or no memory",
+                      bound->address);
         return false;
     }
     memcpy(server->address, bound->address, sizeof(server->address));

@@ -36,9 +36,18 @@ void ist_routes_refuse(const struct ist_alloc *alloc, unsigned status, const cha
     finish(&json, status, answer);
 }
 
+/* Is it time for another warning of what anybody can cause? Of several threads one gets the yes. */
+static bool may_warn(struct ist_routes *routes) {
+    uint64_t now_ns = ist_clock_ns();
+    uint64_t quiet_until_ns = atomic_load(&routes->quiet_until_ns);
+    return now_ns >= quiet_until_ns &&
+           atomic_compare_exchange_strong(&routes->quiet_until_ns, &quiet_until_ns,
+                                          now_ns + IST_ROUTES_WARNING_REST_NS);
+}
+
 /* {"status": "ok", "NAME": count}; the status is left out when name_only. */
-static void answer_count(const struct ist_routes *routes, const char *name, uint64_t count,
-                         bool name_only, struct ist_route_answer *answer) {
+static void answer_count(struct ist_routes *routes, const char *name, uint64_t count, bool name_only,
+                         struct ist_route_answer *answer) {
     struct ist_json json;
     ist_json_init(&json, routes->alloc);
     ist_json_object(&json);
@@ -53,7 +62,7 @@ static void answer_count(const struct ist_routes *routes, const char *name, uint
 }
 
 /* False: the loop did not answer, and that is the answer. */
-static bool call(const struct ist_routes *routes, const struct ist_control_request *request,
+static bool call(struct ist_routes *routes, const struct ist_control_request *request,
                  uint64_t timeout_ns, struct ist_control_answer *control,
                  struct ist_route_answer *answer) {
     switch (ist_control_call(routes->control, request, timeout_ns, control)) {
@@ -72,7 +81,7 @@ static bool call(const struct ist_routes *routes, const struct ist_control_reque
 
 /* ---- the pages -------------------------------------------------------------------------------------- */
 
-static void get_health(const struct ist_routes *routes, const struct ist_route_request *request,
+static void get_health(struct ist_routes *routes, const struct ist_route_request *request,
                        struct ist_route_answer *answer) {
     (void)request;
     struct ist_control_answer control;
@@ -88,7 +97,7 @@ static void get_health(const struct ist_routes *routes, const struct ist_route_r
     }
 }
 
-static void get_kvmap_len(const struct ist_routes *routes, const struct ist_route_request *request,
+static void get_kvmap_len(struct ist_routes *routes, const struct ist_route_request *request,
                           struct ist_route_answer *answer) {
     (void)request;
     struct ist_control_answer control;
@@ -98,8 +107,7 @@ static void get_kvmap_len(const struct ist_routes *routes, const struct ist_rout
     }
 }
 
-static void get_figures(const struct ist_routes *routes, bool metrics,
-                        struct ist_route_answer *answer) {
+static void get_figures(struct ist_routes *routes, bool metrics, struct ist_route_answer *answer) {
     struct ist_control_answer control;
     const struct ist_control_request stats = {.command = IST_COMMAND_STATS};
     if (!call(routes, &stats, IST_ROUTES_TIMEOUT_NS, &control, answer)) {
@@ -118,24 +126,24 @@ static void get_figures(const struct ist_routes *routes, bool metrics,
     };
 }
 
-static void get_stats(const struct ist_routes *routes, const struct ist_route_request *request,
+static void get_stats(struct ist_routes *routes, const struct ist_route_request *request,
                       struct ist_route_answer *answer) {
     (void)request;
     get_figures(routes, false, answer);
 }
 
-static void get_metrics(const struct ist_routes *routes, const struct ist_route_request *request,
+static void get_metrics(struct ist_routes *routes, const struct ist_route_request *request,
                         struct ist_route_answer *answer) {
     (void)request;
     get_figures(routes, true, answer);
 }
 
-static void get_selftest(const struct ist_routes *routes, const struct ist_route_request *request,
+static void get_selftest(struct ist_routes *routes, const struct ist_route_request *request,
                          struct ist_route_answer *answer) {
     (void)request;
     struct ist_selftest test;
     bool good = ist_selftest_run(routes->service, IST_ROUTES_SELFTEST_TIMEOUT_NS, &test);
-    if (!good) {
+    if (!good && may_warn(routes)) {
         ist_log_error(routes->log, 0, "self-test: %s failed at %s: %s", test.failed, test.endpoint,
                       test.error);
     }
@@ -165,7 +173,7 @@ static void get_selftest(const struct ist_routes *routes, const struct ist_route
     finish(&json, good ? 200 : 503, answer);
 }
 
-static void post_purge(const struct ist_routes *routes, const struct ist_route_request *request,
+static void post_purge(struct ist_routes *routes, const struct ist_route_request *request,
                        struct ist_route_answer *answer) {
     (void)request;
     struct ist_control_answer control;
@@ -176,7 +184,7 @@ static void post_purge(const struct ist_routes *routes, const struct ist_route_r
     }
 }
 
-static void post_evict(const struct ist_routes *routes, const struct ist_route_request *request,
+static void post_evict(struct ist_routes *routes, const struct ist_route_request *request,
                        struct ist_route_answer *answer) {
     struct ist_control_answer control;
     struct ist_control_request evict = {.command = IST_COMMAND_EVICT_TO, .share = routes->evict_share};
@@ -198,8 +206,7 @@ static void post_evict(const struct ist_routes *routes, const struct ist_route_r
 static const struct route {
     const char *path;
     bool is_post;
-    void (*answer)(const struct ist_routes *, const struct ist_route_request *,
-                   struct ist_route_answer *);
+    void (*answer)(struct ist_routes *, const struct ist_route_request *, struct ist_route_answer *);
 } table[] = {
     {"/health", false, get_health},     {"/metrics", false, get_metrics},
     {"/stats", false, get_stats},       {"/kvmap_len", false, get_kvmap_len},
@@ -216,7 +223,7 @@ static const struct route *find_route(const char *path) {
     return NULL;
 }
 
-void ist_routes_answer(const struct ist_routes *routes, const struct ist_route_request *request,
+void ist_routes_answer(struct ist_routes *routes, const struct ist_route_request *request,
                        struct ist_route_answer *answer) {
     const struct route *route = find_route(request->path);
     if (route == NULL) {
@@ -231,8 +238,11 @@ void ist_routes_answer(const struct ist_routes *routes, const struct ist_route_r
         return;
     }
     if (route->is_post && !request->may_change) {
-        ist_log_warning(routes->log, 0, "POST %s refused: neither from this machine nor with the token",
-                        route->path);
+        if (may_warn(routes)) {
+            ist_log_warning(routes->log, 0,
+                            "POST %s refused: neither from this machine nor with the token",
+                            route->path);
+        }
         ist_routes_refuse(routes->alloc, 403,
                           "only from the machine itself, or with the token of --manage-token-file",
                           answer);

@@ -2,6 +2,7 @@
 #ifndef IST_DAEMON_ROUTES_H
 #define IST_DAEMON_ROUTES_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,6 +16,8 @@
 #define IST_ROUTES_HEALTH_TIMEOUT_NS (1 * IST_NS_PER_SEC)
 #define IST_ROUTES_TIMEOUT_NS (10 * IST_NS_PER_SEC)
 #define IST_ROUTES_SELFTEST_TIMEOUT_NS (5 * IST_NS_PER_SEC) /* the whole of it */
+/* What anybody can cause is logged no more often than this. */
+#define IST_ROUTES_WARNING_REST_NS (10 * IST_NS_PER_SEC)
 
 struct ist_routes {
     struct ist_control *control; /* borrowed, as everything here */
@@ -24,6 +27,7 @@ struct ist_routes {
     double evict_share;      /* what POST /evict leaves used when it is not told how many bytes */
     uint64_t started_at_sec; /* wall clock, since 1970 */
     uint64_t started_at_ns;  /* ist_clock_ns() */
+    atomic_uint_least64_t quiet_until_ns; /* see IST_ROUTES_WARNING_REST_NS; 0 at the start */
 };
 
 struct ist_route_request {
@@ -40,7 +44,8 @@ struct ist_route_answer {
     char *body;        /* NUL-terminated; the caller's: ist_release(); NULL when memory ran out */
 };
 
-void ist_routes_answer(const struct ist_routes *routes, const struct ist_route_request *request,
+/* May be called by several threads at a time. */
+void ist_routes_answer(struct ist_routes *routes, const struct ist_route_request *request,
                        struct ist_route_answer *answer);
 
 /* {"error": "..."} with this status: for what does not get as far as a page. */

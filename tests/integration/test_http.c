@@ -326,11 +326,34 @@ static void test_requests__oversized_or_random__refused_and_next_one_served(void
     server_stop(server);
 }
 
+/* The status of GET /health, asked from another address than the other connections come from. */
+static int health_from_elsewhere(const struct server *server) {
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in from = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000002)};
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    to.sin_port = htons((uint16_t)strtoul(strrchr(server->manage[0], ':') + 1, NULL, 10));
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, (const struct sockaddr *)&from, sizeof(from)), 0);
+    assert_int_equal(connect(fd, (const struct sockaddr *)&to, sizeof(to)), 0);
+    /* Not so long that the silent connections are given up, which they are after 10 seconds. */
+    const struct timeval patience = {.tv_sec = 8};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    static const char request[] = "GET /health HTTP/1.0\r\n\r\n";
+    char reply[64] = "";
+    int status = 0;
+    if (raw_send(fd, request, strlen(request)) && recv(fd, reply, sizeof(reply) - 1, MSG_WAITALL) > 0) {
+        (void)sscanf(reply, "HTTP/1.%*1d %3d", &status);
+    }
+    close(fd);
+    return status;
+}
+
 /* Connections that say nothing must not keep a probe or the service out, nor may they cost much. */
-static void test_connections__many_silent__service_goes_on(void **state) {
+static void test_connections__many_silent__service_and_others_go_on(void **state) {
     (void)state;
     struct server *server = server_start("--prealloc-size", POOL);
     struct ist_client *client = client_open(server->service[0]);
+    uint64_t before = server_memory_bytes(server, "VmRSS");
     enum { COUNT = 300 };
     int fds[COUNT];
     for (size_t i = 0; i < COUNT; i++) {
@@ -338,6 +361,10 @@ static void test_connections__many_silent__service_goes_on(void **state) {
         (void)raw_send(fds[i], "GET /metr", i % 10);
     }
     assert_int_equal(put_value(client, "key", 1, MIB, 0), IST_OK);
+    assert_int_equal(health_from_elsewhere(server), 200);
+    if (daemon_memory_is_true()) {
+        assert_true(server_memory_bytes(server, "VmRSS") < before + 8 * MIB);
+    }
     for (size_t i = 0; i < COUNT; i++) {
         close(fds[i]);
     }
@@ -357,7 +384,7 @@ int main(void) {
         integration_test(test_post__from_another_address__only_with_the_token),
         integration_test(test_requests__malformed__refused_and_next_one_served),
         integration_test(test_requests__oversized_or_random__refused_and_next_one_served),
-        integration_test(test_connections__many_silent__service_goes_on),
+        integration_test(test_connections__many_silent__service_and_others_go_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
