@@ -56,7 +56,7 @@ static void test_read__nothing_said__original_defaults(void **state) {
     assert_int_equal(config.sessions_max, 16384);
     assert_int_equal(config.drain_timeout_ns, 25000000000);
     assert_int_equal(config.ib_port, 1);
-    assert_int_equal(config.link_type, IST_LINK_IB);
+    assert_int_equal(config.link_type, IST_LINK_ANY);
     assert_int_equal(config.hint_gid_index, -1);
     assert_null(config.unix_socket);
     assert_null(config.port_file);
@@ -136,6 +136,9 @@ static bool is_ib_port(void) {
 static bool is_link_type(void) {
     return config.link_type == IST_LINK_ETHERNET;
 }
+static bool is_link_type_ib(void) {
+    return config.link_type == IST_LINK_IB;
+}
 static bool is_gid_index(void) {
     return config.hint_gid_index == 3;
 }
@@ -177,6 +180,7 @@ static const struct {
     {"dev-name", "mlx5_1", is_dev_name},
     {"ib-port", "2", is_ib_port},
     {"link-type", "ethernet", is_link_type},
+    {"link-type", "IB", is_link_type_ib},
     {"hint-gid-index", "3", is_gid_index},
     {"hint-gid-index", "-1", is_no_gid_index},
     {"log-level", "Warning", is_log_level},

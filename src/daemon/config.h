@@ -16,7 +16,7 @@
 #define IST_CONFIG_HOST_BYTES 254 /* the longest name that DNS knows, and a NUL */
 #define IST_CONFIG_ERROR_BYTES 256
 
-enum ist_link_type { IST_LINK_IB, IST_LINK_ETHERNET };
+enum ist_link_type { IST_LINK_ANY, IST_LINK_IB, IST_LINK_ETHERNET };
 
 struct ist_config {
     char hosts[IST_CONFIG_HOSTS_MAX][IST_CONFIG_HOST_BYTES];

@@ -47,6 +47,7 @@ struct daemon {
     uint32_t sessions_max;
     uint64_t granule_bytes, pool_bytes, pool_bytes_max;
     struct ist_device *device;             /* NULL: none */
+    char no_device[IST_LOG_LINE_MAX / 2];  /* why */
     struct ist_registration *registration; /* NULL without a device */
     struct ist_memory *memory;
     struct ist_store *store;
@@ -92,28 +93,44 @@ static void size_pool(struct daemon *daemon) {
     }
 }
 
+static enum ist_device_link device_link(enum ist_link_type type) {
+    switch (type) {
+    case IST_LINK_ANY: break;
+    case IST_LINK_IB: return IST_DEVICE_LINK_INFINIBAND;
+    case IST_LINK_ETHERNET: return IST_DEVICE_LINK_ETHERNET;
+    }
+    return IST_DEVICE_LINK_ANY;
+}
+
 /* No device, or one that does not work, ends nothing: there is TCP. */
 static enum ist_status find_device(struct daemon *daemon) {
     const struct ist_config *config = daemon->config;
-    char why[IST_LOG_LINE_MAX / 2];
     const struct ist_device_config device_config = {.name = config->dev_name,
                                                     .port = config->ib_port,
-                                                    .link = config->link_type == IST_LINK_IB
-                                                                ? IST_DEVICE_LINK_INFINIBAND
-                                                                : IST_DEVICE_LINK_ETHERNET,
+                                                    .link = device_link(config->link_type),
                                                     .hint_gid_index = config->hint_gid_index,
                                                     .alloc = ist_alloc_system(),
                                                     .log = &daemon->log};
     size_pool(daemon);
-    enum ist_status status = ist_device_open(&device_config, &daemon->device, why, sizeof(why));
+    enum ist_status status =
+        ist_device_open(&device_config, &daemon->device, daemon->no_device, sizeof(daemon->no_device));
     if (status != IST_OK) {
-        ist_log_write(&daemon->log, config->dev_name == NULL ? IST_LOG_INFO : IST_LOG_WARNING, 0,
-                      "no RDMA, serving TCP only: %s", why);
-        return IST_OK;
+        return IST_OK; /* it is told when the daemon serves: what stops a start is a line of its own */
     }
     uint64_t segments = daemon->pool_bytes_max / IST_MEMORY_SEGMENT_BYTES + 3;
     return ist_registration_new(daemon->device, (size_t)segments, ist_alloc_system(), &daemon->log,
                                 &daemon->registration);
+}
+
+static void tell_transports(const struct daemon *daemon) {
+    if (daemon->rdma != NULL) {
+        ist_log_info(&daemon->log, 0, "%s: RDMA on %s port %u", SERVER_NAME,
+                     ist_device_name(daemon->device), ist_device_port(daemon->device));
+    } else if (daemon->device == NULL) {
+        bool wanted = daemon->config->dev_name != NULL;
+        ist_log_write(&daemon->log, wanted ? IST_LOG_WARNING : IST_LOG_INFO, 0,
+                      "%s: no RDMA, serving TCP only: %s", SERVER_NAME, daemon->no_device);
+    }
 }
 
 static void prepare_segment(void *context, uint8_t *segment, uint64_t bytes) {
@@ -350,10 +367,7 @@ static enum ist_status daemon_start(struct daemon *daemon) {
             return status;
         }
     }
-    if (daemon->rdma != NULL) {
-        ist_log_info(&daemon->log, 0, "%s: RDMA on %s port %u", SERVER_NAME,
-                     ist_device_name(daemon->device), ist_device_port(daemon->device));
-    }
+    tell_transports(daemon);
     ist_listeners_start(daemon->listeners);
     return IST_OK;
 }

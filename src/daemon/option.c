@@ -330,8 +330,8 @@ static const struct ist_option options[] = {
      .set = set_text,
      .at = offsetof(struct ist_config, dev_name),
      .expects = "the name of a device",
-     .section = "RDMA (accepted, without effect in this build, which serves TCP)",
-     .help = "device (the first)"},
+     .section = "RDMA (where there is no device, TCP is served alone)",
+     .help = "device (the first that is active)"},
     {.name = "ib-port",
      .argument = "PORT",
      .set = set_u32,
@@ -344,7 +344,7 @@ static const struct ist_option options[] = {
      .argument = "TYPE",
      .set = set_link_type,
      .expects = "IB or Ethernet",
-     .help = "IB or Ethernet (IB)"},
+     .help = "take only a device of IB or Ethernet (any)"},
     {.name = "hint-gid-index",
      .argument = "INDEX",
      .set = set_gid_index,
@@ -388,7 +388,7 @@ void ist_option_defaults(struct ist_config *config) {
         .sessions_max = IST_SESSIONS_MAX,
         .drain_timeout_ns = 25 * IST_NS_PER_SEC,
         .ib_port = 1,
-        .link_type = IST_LINK_IB,
+        .link_type = IST_LINK_ANY,
         .hint_gid_index = -1,
     };
 }
