@@ -34,7 +34,7 @@ CLIENT := client connection driver endpoint exchange metrics receive reply reque
 WORKLOAD := block_key content generator model source trace unlimited unpack
 DAEMON := admin announce bind config control listener log_sink loop machine main memory option pages
 DAEMON += rdma registration routes selftest tcp token upkeep
-CLI := cli cli_bytes cli_keys cli_options cli_rtt cli_text
+CLI := cli cli_bytes cli_input cli_keys cli_options cli_output cli_rtt cli_signals cli_text
 BENCH := bench bench_crew bench_grammar bench_json bench_load bench_measure bench_options bench_raw \
          bench_report bench_rival bench_run bench_scout bench_set bench_store bench_text histogram
 REPLAY :=
@@ -88,6 +88,7 @@ TESTS += test_content
 TESTS += test_model
 TESTS += test_unlimited
 # tools: cli
+TESTS += test_cli_files
 TESTS += test_cli_options
 TESTS += test_cli_text
 # tools: bench
