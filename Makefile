@@ -34,7 +34,8 @@ CLIENT := client connection driver endpoint exchange metrics receive reply reque
 WORKLOAD := block_key content generator model source trace unlimited unpack
 DAEMON := admin announce bind config control listener log_sink loop machine main memory option pages
 DAEMON += rdma registration routes selftest tcp token upkeep
-CLI := cli cli_bytes cli_input cli_keys cli_options cli_output cli_rtt cli_signals cli_text
+CLI := cli cli_bytes cli_figures cli_input cli_keys cli_list cli_options cli_output cli_rtt cli_screen cli_signals \
+       cli_text cli_view
 BENCH := bench bench_crew bench_grammar bench_json bench_load bench_measure bench_options bench_raw \
          bench_report bench_rival bench_run bench_scout bench_set bench_store bench_text histogram
 REPLAY :=
@@ -88,9 +89,11 @@ TESTS += test_content
 TESTS += test_model
 TESTS += test_unlimited
 # tools: cli
+TESTS += test_cli_figures
 TESTS += test_cli_files
 TESTS += test_cli_options
 TESTS += test_cli_text
+TESTS += test_cli_view
 # tools: bench
 TESTS += test_histogram test_bench_options test_bench_set test_bench_crew test_bench_load
 TESTS += test_bench_raw test_bench_text test_bench_report test_bench_measure
