@@ -34,8 +34,8 @@ CLIENT := client connection driver endpoint exchange metrics receive reply reque
 WORKLOAD := block_key content generator model source trace unlimited unpack
 DAEMON := admin announce bind config control listener log_sink loop machine main memory option pages
 DAEMON += rdma registration routes selftest tcp token upkeep
-CLI := cli cli_bytes cli_figures cli_input cli_keys cli_list cli_options cli_output cli_rtt cli_screen cli_signals \
-       cli_text cli_view
+CLI := cli cli_bytes cli_commands cli_figures cli_help cli_input cli_keys cli_list cli_options cli_output \
+       cli_ping cli_rtt cli_screen cli_session cli_signals cli_stat cli_terminal cli_text cli_view cli_wait cli_watch
 BENCH := bench bench_crew bench_grammar bench_json bench_load bench_measure bench_options bench_raw \
          bench_report bench_rival bench_run bench_scout bench_set bench_store bench_text histogram
 REPLAY :=
@@ -105,7 +105,7 @@ TESTS += test_hca_memory
 TESTS += test_hca_errors
 TESTS += test_hca_retry
 TESTS += test_hca_events
-HARNESS := harness http program raw values
+HARNESS := cli harness http program pty raw values
 INTEGRATION :=
 INTEGRATION += test_hostile
 INTEGRATION += test_semantics
@@ -117,6 +117,8 @@ INTEGRATION += test_restart
 INTEGRATION += test_options
 INTEGRATION += test_http
 # the tools
+INTEGRATION += test_cli
+INTEGRATION += test_cli_live
 # those short enough to run under valgrind too
 INTEGRATION_VALGRIND := test_hostile test_semantics test_batches test_crowd test_http
 
@@ -149,7 +151,7 @@ DAEMON_LIBS := -lev -lmicrohttpd $(NANOPB)
 TOOL_LIBS := -ljansson -llzma -lz -lm $(NANOPB)
 
 .PHONY: all
-all: $(CORE) $(ROOMS) $(B)/infinistore $(B)/infinistore-bench ## what there is so far: the rooms, the daemon, the bench
+all: $(CORE) $(ROOMS) $(B)/infinistore $(B)/infinistore-cli $(B)/infinistore-bench ## what there is so far: the rooms, the daemon, the tools
 
 # ---- generated -----------------------------------------------------------------------------------
 $(B)/gen/wire/%.pb.c $(B)/gen/wire/%.pb.h: src/wire/%.proto src/wire/%.options
@@ -187,7 +189,7 @@ $(LIB_SO): $(BASE_O) $(WIRE_O) $(CLIENT_O) src/client/libinfinistore.map
 $(B)/infinistore: $(DAEMON_O) $(ENGINE_O) $(STORE_O) $(VERBS_O) $(CLIENT_O) $(WIRE_O) $(BASE_O)
 	$(CC) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS) -libverbs
 $(B)/infinistore-cli: $(CLI_O) $(CLIENT_O) $(WIRE_O) $(BASE_O)
-	$(CC) $(LDFLAGS) -o $@ $^ $(NANOPB)
+	$(CC) $(LDFLAGS) -o $@ $^ $(NANOPB) -lm
 $(B)/infinistore-bench: $(BENCH_O) $(WORKLOAD_O) $(CLIENT_O) $(WIRE_O) $(BASE_O)
 	$(CC) $(LDFLAGS) -o $@ $^ $(TOOL_LIBS)
 
