@@ -123,7 +123,8 @@ enum ist_status ist_device_open(const struct ist_device_config *config, struct i
     int count = 0;
     struct ibv_device **list = ibv_get_device_list(&count);
     if (list == NULL) {
-        snprintf(why, why_bytes, "RDMA devices cannot be listed: %s", strerror(errno));
+        snprintf(why, why_bytes, "RDMA devices cannot be listed: %s",
+                 errno == ENOSYS ? "the kernel has no RDMA" : strerror(errno));
         return IST_DEVICE;
     }
     struct ist_device *new = ist_allocate_zeroed(config->alloc, 1, sizeof(*new));
