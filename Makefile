@@ -38,7 +38,8 @@ CLI := cli cli_bytes cli_commands cli_figures cli_help cli_input cli_keys cli_li
        cli_ping cli_rtt cli_screen cli_session cli_signals cli_stat cli_terminal cli_text cli_view cli_wait cli_watch
 BENCH := bench bench_crew bench_grammar bench_json bench_load bench_measure bench_options bench_raw \
          bench_report bench_rival bench_run bench_scout bench_set bench_store bench_text histogram
-REPLAY :=
+REPLAY := replay replay_client replay_jobs replay_json replay_options replay_plan replay_plot replay_report
+REPLAY += replay_run replay_series replay_server replay_tally replay_traffic
 # the simulator
 HCA := async channel clock completion device fabric fault memory names number payload port post \
        queue_pair receive requester responder srq transition
@@ -105,6 +106,12 @@ TESTS += test_hca_memory
 TESTS += test_hca_errors
 TESTS += test_hca_retry
 TESTS += test_hca_events
+# tools: replay
+TESTS += test_replay_jobs
+TESTS += test_replay_report
+TESTS += test_replay_options
+TESTS += test_replay_plan
+TESTS += test_replay_series
 HARNESS := cli harness http program pty raw values
 INTEGRATION :=
 INTEGRATION += test_hostile
@@ -119,6 +126,7 @@ INTEGRATION += test_http
 # the tools
 INTEGRATION += test_cli
 INTEGRATION += test_cli_live
+INTEGRATION += test_replay
 # those short enough to run under valgrind too
 INTEGRATION_VALGRIND := test_hostile test_semantics test_batches test_crowd test_http
 
@@ -195,15 +203,16 @@ $(B)/infinistore-bench: $(BENCH_O) $(WORKLOAD_O) $(CLIENT_O) $(WIRE_O) $(BASE_O)
 
 # A test may use any room; the mains are left out. The software HCA stands in for libibverbs.
 TEST_ROOMS := -Wl,--start-group $(ROOMS) $(HCA_A) -Wl,--end-group
-$(B)/tests/%: $(B)/obj/tests/%.o $(B)/obj/tests/support.o $(ROOMS) $(HCA_A)
+$(filter-out $(B)/tests/test_hca_%,$(TEST_PROGRAMS)): $(B)/tests/%: $(B)/obj/tests/%.o $(B)/obj/tests/support.o \
+                                                      $(ROOMS) $(HCA_A)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(TEST_ROOMS) $(DAEMON_LIBS) $(TOOL_LIBS) -lcmocka
-$(B)/tests/test_hca_%: $(B)/obj/tests/test_hca_%.o $(B)/obj/tests/hca_pair.o $(B)/obj/tests/support.o $(ROOMS) $(HCA_A)
+$(filter $(B)/tests/test_hca_%,$(TEST_PROGRAMS)): $(B)/tests/%: $(B)/obj/tests/%.o $(B)/obj/tests/hca_pair.o $(B)/obj/tests/support.o $(ROOMS) $(HCA_A)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(TEST_ROOMS) $(DAEMON_LIBS) $(TOOL_LIBS) -lcmocka
 
 # Programs that start the daemon; the harness is theirs.
-$(B)/tests/integration/%: $(B)/obj/tests/integration/%.o $(HARNESS_O) $(B)/obj/tests/support.o $(ROOMS)
+$(INTEGRATION_PROGRAMS): $(B)/tests/integration/%: $(B)/obj/tests/integration/%.o $(HARNESS_O) $(B)/obj/tests/support.o $(ROOMS)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ROOMS) $(DAEMON_LIBS) $(TOOL_LIBS) -lcmocka
 

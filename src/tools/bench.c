@@ -10,6 +10,7 @@
 #include "tools/bench_options.h"
 #include "tools/bench_report.h"
 #include "tools/bench_run.h"
+#include "tools/replay.h"
 
 enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
@@ -53,6 +54,9 @@ static int run(const struct ist_bench_options *options) {
 int main(int argc, char **argv) {
     struct ist_bench_options options;
     char error[IST_BENCH_ERROR_MAX];
+    if (argc > 1 && strcmp(argv[1], "replay") == 0) {
+        return ist_replay_main(argc - 1, argv + 1);
+    }
     switch (ist_bench_options_parse(argc, argv, getenv("INFINISTORE_ENDPOINT"), &options, error,
                                     sizeof error)) {
     case IST_BENCH_RUN: return run(&options);

@@ -74,6 +74,9 @@ void program_run(const struct program *program, struct outcome *outcome) {
     if (pid == 0) {
         run_child(program, in[0], out[1], err[1], parent);
     }
+    if (program->pid != NULL) {
+        *program->pid = pid;
+    }
     close(in[0]);
     close(out[1]);
     close(err[1]);

@@ -2,7 +2,9 @@
 #ifndef IST_TESTS_INTEGRATION_PROGRAM_H
 #define IST_TESTS_INTEGRATION_PROGRAM_H
 
+#include <stdatomic.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 struct outcome {
     int code;  /* exit code, 128 + the signal that killed it */
@@ -17,6 +19,7 @@ struct program {
     const char *const *environment; /* "NAME=value", added to ours; ends with NULL; may be NULL */
     const void *input;              /* its stdin */
     size_t input_bytes;
+    _Atomic pid_t *pid; /* is told to another thread here while the program runs; may be NULL */
 };
 
 /* Fails the test when it does not end in time. */
