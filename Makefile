@@ -106,6 +106,10 @@ TESTS += test_hca_memory
 TESTS += test_hca_errors
 TESTS += test_hca_retry
 TESTS += test_hca_events
+TESTS += test_hca_devices
+TESTS += test_hca_faults
+TESTS += test_hca_history
+TESTS += test_hca_parts
 # tools: replay
 TESTS += test_replay_jobs
 TESTS += test_replay_report

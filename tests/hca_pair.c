@@ -113,7 +113,7 @@ struct ibv_qp_attr pair_rtr_attr(const struct pair *pair, const struct pair_side
     return (struct ibv_qp_attr){
         .qp_state = IBV_QPS_RTR,
         .path_mtu = options->mtu,
-        .dest_qp_num = peer->qp->qp_num,
+        .dest_qp_num = peer->qp != NULL ? peer->qp->qp_num : 0,
         .rq_psn = PSN,
         .max_dest_rd_atomic = options->max_dest_rd_atomic,
         .min_rnr_timer = options->min_rnr_timer,

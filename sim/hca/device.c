@@ -241,8 +241,11 @@ int ibv_close_device(struct ibv_context *context) {
     ist_release(hca->config.alloc, it);
     hca->counts.contexts--;
     hca_leave();
-    errno = EIO;
-    return fails ? -1 : 0;
+    if (fails) {
+        errno = EIO;
+        return -1;
+    }
+    return 0;
 }
 
 /* ---- what a device can do ----------------------------------------------------------------------------------- */

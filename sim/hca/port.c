@@ -86,8 +86,11 @@ int ibv_query_gid(struct ibv_context *context, uint8_t number, int index, union 
         *gid = port->config.gid[index].gid; /* all zero when empty, as sysfs has it */
     }
     hca_leave();
-    errno = EINVAL;
-    return found ? 0 : -1;
+    if (!found) {
+        errno = EINVAL;
+        return -1;
+    }
+    return 0;
 }
 
 static struct ibv_gid_entry entry_of(const struct hca_port *port, uint32_t number, uint32_t index) {
@@ -150,8 +153,8 @@ int ibv_query_pkey(struct ibv_context *context, uint8_t number, int index, __be1
         return -1;
     }
     hca_leave();
-    errno = EINVAL;
     if (index != 0) {
+        errno = EINVAL;
         return -1;
     }
     *pkey = PKEY; /* the same in both byte orders */
@@ -163,6 +166,9 @@ int ibv_get_pkey_index(struct ibv_context *context, uint8_t number, __be16 pkey)
         return -1;
     }
     hca_leave();
-    errno = EINVAL;
-    return pkey == PKEY ? 0 : -1;
+    if (pkey != PKEY) {
+        errno = EINVAL;
+        return -1;
+    }
+    return 0;
 }

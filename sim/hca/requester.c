@@ -111,7 +111,7 @@ void hca_retry_fires(struct hca_event *event) {
     if (qp->reads > 0) {
         schedule(qp, &qp->read, now(qp) + 2 * qp->device->hca->config.latency_ns);
     }
-    if (qp->completed < qp->executed) {
+    if (qp->asks) {
         schedule(qp, &qp->acknowledge, now(qp) + 2 * qp->device->hca->config.latency_ns);
     }
     if (qp->executed < qp->posted && !qp->halted) {
@@ -332,15 +332,15 @@ void hca_acknowledge_fires(struct hca_event *event) {
         return;
     }
     qp->asks = false;
-    progress_was_made(qp);
     const struct hca_request *outstanding = NULL;
     for (uint64_t i = qp->completed; i < qp->executed && outstanding == NULL; i++) {
         struct hca_request *request = hca_request(qp, i);
-        if (is_read(request) && request->status == IBV_WC_SUCCESS) {
+        if (request->done || (is_read(request) && request->status == IBV_WC_SUCCESS)) {
             continue;
         }
         if (request->executed_ns + hca->config.latency_ns <= now(qp)) {
             request->done = true;
+            progress_was_made(qp);
         } else {
             outstanding = request;
         }
