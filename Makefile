@@ -67,6 +67,7 @@ TESTS += test_endpoint
 TESTS += test_gid
 TESTS += test_queue_pair
 # daemon
+TESTS += test_admin
 TESTS += test_announce
 TESTS += test_config
 TESTS += test_control

@@ -38,7 +38,7 @@ bool daemon_is_slow(void) {
 }
 
 bool daemon_memory_is_true(void) {
-#ifdef __SANITIZE_ADDRESS__
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     return false;
 #else
     return !daemon_is_slow();

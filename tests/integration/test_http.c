@@ -238,6 +238,30 @@ static void test_post__from_another_address__only_with_the_token(void **state) {
     unlink(token_file);
 }
 
+/* A browser that shows a stranger's page and a proxy come from the loopback, too. */
+static void test_post__passed_on_by_a_local_program__only_with_the_token(void **state) {
+    (void)state;
+    char token_file[] = "/tmp/ist-token-XXXXXX";
+    int fd = mkstemp(token_file);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, "a-good-secret-of-some-length\n", 29), 29);
+    close(fd);
+    struct server *server = server_start("--prealloc-size", POOL, "--manage-token-file", token_file);
+    static const char *const headers[] = {"Origin: http://elsewhere\r\n", "Origin: null\r\n",
+                                          "X-Forwarded-For: 10.1.1.1\r\n",
+                                          "Forwarded: for=10.1.1.1\r\n", "Via: 1.1 proxy\r\n"};
+    for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
+        char with_token[128];
+        snprintf(with_token, sizeof(with_token),
+                 "%sAuthorization: Bearer a-good-secret-of-some-length\r\n", headers[i]);
+        assert_int_equal(post_with(server, headers[i]), 403);
+        assert_int_equal(post_with(server, with_token), 200);
+    }
+    assert_int_equal(post_with(server, ""), 200);
+    server_stop(server);
+    unlink(token_file);
+}
+
 /* ---- hostile ----------------------------------------------------------------------------------- */
 
 static void test_requests__malformed__refused_and_next_one_served(void **state) {
@@ -273,6 +297,44 @@ static void test_requests__malformed__refused_and_next_one_served(void **state) 
         close(fd);
         assert_int_equal(status_of(server, "GET", "/health"), 200);
     }
+    server_stop(server);
+}
+
+/* Two parsers could read these differently: nothing is done, and what follows is no request. */
+static void test_requests__body_of_unclear_length__refused_and_nothing_done(void **state) {
+    (void)state;
+    struct server *server = server_start("--prealloc-size", POOL);
+    struct ist_client *client = client_open(server->service[0]);
+    assert_int_equal(put_value(client, "key", 1, 1000, 0), IST_OK);
+    static const struct {
+        const char *headers;
+        int status;
+    } bad[] = {
+        {"Content-Length: 1\r\nContent-Length: 2\r\n", 400},
+        {"Content-Length: 0\r\nContent-Length: 0\r\n", 400},
+        {"Content-Length: +1\r\n", 400},
+        {"Content-Length: 0x1\r\n", 400},
+        {"Content-Length: 1 1\r\n", 400},
+        {"Content-Length: 20000\r\n", 413},
+        {"Transfer-Encoding: chunked\r\n", 411},
+        {"Transfer-Encoding: chunked\r\nContent-Length: 0\r\n", 411},
+        {"Transfer-Encoding: gzip\r\nContent-Length: 0\r\n", 411},
+    };
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        char request[400];
+        int length = snprintf(request, sizeof(request),
+                              "POST /purge HTTP/1.1\r\nHost: x\r\n%s\r\n"
+                              "POST /purge HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+                              bad[i].headers);
+        struct http_reply reply;
+        http_send(server, request, (size_t)length, &reply);
+        if (reply.status != bad[i].status) {
+            fail_msg("%s: %d, not %d", bad[i].headers, reply.status, bad[i].status);
+        }
+        http_free(&reply);
+        assert_true(has_key(client, "key"));
+    }
+    ist_client_free(client);
     server_stop(server);
 }
 
@@ -382,7 +444,9 @@ int main(void) {
         integration_test(test_selftest__serving__passes_and_leaves_nothing),
         integration_test(test_evict__asked_for__frees_something),
         integration_test(test_post__from_another_address__only_with_the_token),
+        integration_test(test_post__passed_on_by_a_local_program__only_with_the_token),
         integration_test(test_requests__malformed__refused_and_next_one_served),
+        integration_test(test_requests__body_of_unclear_length__refused_and_nothing_done),
         integration_test(test_requests__oversized_or_random__refused_and_next_one_served),
         integration_test(test_connections__many_silent__service_and_others_go_on),
     };
