@@ -69,6 +69,7 @@ TESTS += test_queue_pair
 # daemon
 TESTS += test_admin
 TESTS += test_announce
+TESTS += test_bind
 TESTS += test_config
 TESTS += test_control
 TESTS += test_pages

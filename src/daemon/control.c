@@ -95,7 +95,7 @@ enum ist_status ist_control_call(struct ist_control *control, const struct ist_c
     }
     pthread_mutex_lock(&control->lock);
     struct slot *slot = find_free(control);
-    enum ist_status status = control->closed ? IST_PEER : slot == NULL ? IST_NO_SPACE : IST_OK;
+    enum ist_status status = slot == NULL ? IST_NO_SPACE : IST_OK;
     if (status == IST_OK) {
         slot->state = SLOT_WAITING;
         slot->number = control->calls++;

@@ -300,6 +300,21 @@ static void test_requests__malformed__refused_and_next_one_served(void **state) 
     server_stop(server);
 }
 
+/* As `curl -d '{}'` sends it; the next request of the same connection is not taken for a part of it. */
+static void test_post__with_a_body__read_and_ignored(void **state) {
+    (void)state;
+    struct server *server = server_start("--prealloc-size", POOL);
+    static const char request[] = "POST /purge HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}"
+                                  "GET /kvmap_len HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    struct http_reply reply;
+    http_send(server, request, strlen(request), &reply);
+    assert_int_equal(reply.status, 200);
+    assert_non_null(strstr(reply.text, "{\"status\":\"ok\",\"num\":0}HTTP/1.1 200 "));
+    assert_non_null(strstr(reply.text, "{\"len\":0}"));
+    http_free(&reply);
+    server_stop(server);
+}
+
 /* Two parsers could read these differently: nothing is done, and what follows is no request. */
 static void test_requests__body_of_unclear_length__refused_and_nothing_done(void **state) {
     (void)state;
@@ -445,6 +460,7 @@ int main(void) {
         integration_test(test_evict__asked_for__frees_something),
         integration_test(test_post__from_another_address__only_with_the_token),
         integration_test(test_post__passed_on_by_a_local_program__only_with_the_token),
+        integration_test(test_post__with_a_body__read_and_ignored),
         integration_test(test_requests__malformed__refused_and_next_one_served),
         integration_test(test_requests__body_of_unclear_length__refused_and_nothing_done),
         integration_test(test_requests__oversized_or_random__refused_and_next_one_served),
