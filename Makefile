@@ -165,7 +165,7 @@ DAEMON_LIBS := -lev -lmicrohttpd $(NANOPB)
 TOOL_LIBS := -ljansson -llzma -lz -lm $(NANOPB)
 
 .PHONY: all
-all: $(CORE) $(ROOMS) $(B)/infinistore $(B)/infinistore-cli $(B)/infinistore-bench ## what there is so far: the rooms, the daemon, the tools
+all: $(PROGRAMS) $(LIB_A) $(LIB_SO) ## the programs and the client library
 
 # ---- generated -----------------------------------------------------------------------------------
 $(B)/gen/wire/%.pb.c $(B)/gen/wire/%.pb.h: src/wire/%.proto src/wire/%.options
