@@ -429,6 +429,25 @@ static void test_client__garbage__ends(void **state) {
     assert_int_equal(ist_rdma_connections(f.rdma), 0);
 }
 
+static void test_client__wrong_request__hears_why_before_the_end(void **state) {
+    (void)state;
+    client_begin(&f.clients[0]);
+    uint8_t frame[IST_FRAME_BYTES];
+    const struct ist_frame header = {.operation = IST_OP_CONNECT, .request_id = 9};
+    ist_frame_encode(&header, frame);
+    client_say(&f.clients[0], frame, sizeof(frame));
+    assert_int_equal(client_reply(&f.clients[0], 9, 0), IST_PROTOCOL);
+    turn_until(f.clients[0].ended == 1);
+}
+
+static void test_drain__client_is_dead__ends_all_the_same(void **state) {
+    (void)state;
+    client_begin(&f.clients[0]);
+    ist_hca_kill(ist_device_context(f.client_device));
+    ist_engine_drain(f.engine, 0);
+    turn_until(f.clients[0].ended == 1);
+}
+
 static void test_disconnect__work_outstanding__everything_returns(void **state) {
     (void)state;
     struct client *client = &f.clients[0];
@@ -520,6 +539,8 @@ int main(void) {
         TEST(test_client__takes_nothing__others_are_served),
         TEST(test_put__rkey_of_nothing__that_session_ends_and_its_block_returns),
         TEST(test_client__garbage__ends),
+        TEST(test_client__wrong_request__hears_why_before_the_end),
+        TEST(test_drain__client_is_dead__ends_all_the_same),
         TEST(test_disconnect__work_outstanding__everything_returns),
         TEST(test_connect__more_than_there_is_room_for__no_space),
         TEST(test_connect__endpoint_that_cannot_be__invalid),

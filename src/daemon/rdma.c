@@ -30,11 +30,11 @@ struct ist_rdma_connection {
     struct ist_rdma *rdma;
     struct ist_rdma_connection *next, *prev;
     struct ist_rdma_connection *next_pending, *prev_pending; /* to be run */
-    bool is_pending, is_broken;
+    bool is_pending, is_closing, is_broken;
     void *owner; /* NULL: gone, or told */
     struct ist_session *session;
     struct ist_queue_pair *queue_pair;
-    ev_tstamp broken_at;
+    ev_tstamp closing_at, broken_at;
     struct held held[HELD_MAX]; /* a ring */
     uint32_t held_first, held_count;
 };
@@ -44,6 +44,7 @@ struct ist_rdma {
     struct ist_completion *completion;
     ev_io completions, events;
     ev_timer linger;
+    ev_timer again; /* in the next turn: there is more to do than this turn's share */
     struct ist_rdma_connection *first;
     size_t count;
     struct ist_rdma_connection *first_pending, *last_pending;
@@ -111,16 +112,21 @@ static void connection_free(struct ist_rdma_connection *connection) {
     ist_release(rdma->config.alloc, connection);
 }
 
+/* Looks after those that end, until there are none. */
+static void linger(struct ist_rdma *rdma) {
+    if (!ev_is_active(&rdma->linger)) {
+        ev_timer_set(&rdma->linger, LINGER_SEC, LINGER_SEC);
+        ev_timer_start(rdma->config.loop, &rdma->linger);
+    }
+}
+
 static void connection_break(struct ist_rdma_connection *connection) {
     struct ist_rdma *rdma = connection->rdma;
     if (!connection->is_broken) {
         connection->is_broken = true;
         connection->broken_at = ev_now(rdma->config.loop);
         ist_queue_pair_break(connection->queue_pair);
-        if (!ev_is_active(&rdma->linger)) {
-            ev_timer_set(&rdma->linger, LINGER_SEC, LINGER_SEC);
-            ev_timer_start(rdma->config.loop, &rdma->linger);
-        }
+        linger(rdma);
     }
     mark(connection);
 }
@@ -147,7 +153,10 @@ static void on_linger(struct ev_loop *loop, ev_timer *timer, int revents) {
     bool more = false;
     for (struct ist_rdma_connection *c = rdma->first, *next; c != NULL; c = next) {
         next = c->next;
-        more = (c->is_broken && !connection_bury(c)) || more;
+        if (c->is_closing && !c->is_broken && ev_now(loop) - c->closing_at >= LINGER_SEC) {
+            connection_break(c);
+        }
+        more = ((c->is_closing || c->is_broken) && !connection_bury(c)) || more;
     }
     if (!more) {
         ev_timer_stop(loop, timer);
@@ -237,6 +246,16 @@ static bool give_request(struct ist_rdma_connection *connection, unsigned wants)
     return true;
 }
 
+/* The session has ended; its last reply may still be on its way, and breaking the queue pair would flush it. A peer
+ * that takes nothing must not keep it: see on_linger(). */
+static void connection_close(struct ist_rdma_connection *connection) {
+    if (!connection->is_closing) {
+        connection->is_closing = true;
+        connection->closing_at = ev_now(connection->rdma->config.loop);
+        linger(connection->rdma);
+    }
+}
+
 /* Everything that can be done now, within the turn's budget. The connection may be gone afterwards. */
 static void connection_run(struct ist_rdma_connection *connection) {
     unsigned budget = IST_RDMA_WORK_BATCH;
@@ -244,7 +263,7 @@ static void connection_run(struct ist_rdma_connection *connection) {
     while (more && budget-- > 0 && !connection->is_broken) {
         unsigned wants = ist_session_wants(connection->session);
         if ((wants & IST_WANT_CLOSE) != 0) {
-            connection_break(connection);
+            connection_close(connection);
             break;
         }
         /* Works first: a reply that stands behind them has been queued by handing them out. */
@@ -254,9 +273,12 @@ static void connection_run(struct ist_rdma_connection *connection) {
     if (!connection->is_broken && ist_queue_pair_flush(connection->queue_pair) != IST_OK) {
         connection_break(connection);
     }
+    if (connection->is_closing && ist_queue_pair_outstanding(connection->queue_pair) == 0) {
+        connection_break(connection);
+    }
     if (!connection_bury(connection) && more && !connection->is_broken) {
         mark(connection);
-        ev_feed_event(connection->rdma->config.loop, &connection->rdma->completions, EV_CUSTOM);
+        ev_timer_start(connection->rdma->config.loop, &connection->rdma->again);
     }
 }
 
@@ -323,13 +345,9 @@ static void handle(struct ist_rdma *rdma, const struct ist_completion_event *eve
     mark(connection);
 }
 
-static void on_completions(struct ev_loop *loop, ev_io *io, int revents) {
-    struct ist_rdma *rdma = io->data;
+static void poll_completions(struct ev_loop *loop, struct ist_rdma *rdma) {
     struct ist_completion_event events[EVENTS_MAX];
     size_t total = 0, count = EVENTS_MAX;
-    if ((revents & EV_READ) != 0) {
-        ist_completion_arm(rdma->completion);
-    }
     while (count == EVENTS_MAX && total < IST_RDMA_POLL_BUDGET) {
         count = ist_completion_poll(rdma->completion, events, EVENTS_MAX);
         for (size_t i = 0; i < count; i++) {
@@ -339,8 +357,21 @@ static void on_completions(struct ev_loop *loop, ev_io *io, int revents) {
     }
     run_pending(rdma);
     if (total >= IST_RDMA_POLL_BUDGET) {
-        ev_feed_event(loop, io, EV_CUSTOM); /* no event comes for what is still in the queue */
+        ev_timer_start(loop, &rdma->again); /* no event comes for what is still in the queue */
     }
+}
+
+static void on_completions(struct ev_loop *loop, ev_io *io, int revents) {
+    (void)revents;
+    struct ist_rdma *rdma = io->data;
+    ist_completion_arm(rdma->completion);
+    poll_completions(loop, rdma);
+}
+
+static void on_again(struct ev_loop *loop, ev_timer *timer, int revents) {
+    (void)revents;
+    struct ist_rdma *rdma = timer->data;
+    poll_completions(loop, rdma);
 }
 
 static void break_all(struct ist_rdma *rdma) {
@@ -402,6 +433,8 @@ enum ist_status ist_rdma_new(const struct ist_rdma_config *config, struct ist_rd
     ev_io_init(&new->completions, on_completions, ist_completion_fd(new->completion), EV_READ);
     ev_io_init(&new->events, on_events, ist_device_fd(config->device), EV_READ);
     ev_init(&new->linger, on_linger);
+    ev_timer_init(&new->again, on_again, 0., 0.);
+    new->again.data = new;
     new->completions.data = new;
     new->events.data = new;
     new->linger.data = new;
@@ -418,7 +451,7 @@ void ist_rdma_free(struct ist_rdma *rdma) {
     while (rdma->first != NULL) {
         connection_free(rdma->first);
     }
-    ev_clear_pending(rdma->config.loop, &rdma->completions);
+    ev_timer_stop(rdma->config.loop, &rdma->again);
     ev_io_stop(rdma->config.loop, &rdma->completions);
     ev_io_stop(rdma->config.loop, &rdma->events);
     ev_timer_stop(rdma->config.loop, &rdma->linger);
@@ -482,6 +515,9 @@ static enum ist_status connect_peer(struct ist_rdma *rdma, void *owner, uint64_t
                                     struct ist_rdma_connection **connection) {
     if (rdma->is_down || rdma->is_dead || !ist_registration_is_whole(rdma->config.registration)) {
         return IST_DEVICE;
+    }
+    if (!ist_queue_pair_end_is_valid(rdma->config.device, peer)) {
+        return IST_INVALID;
     }
     struct ist_rdma_connection *new = ist_allocate_zeroed(rdma->config.alloc, 1, sizeof(*new));
     if (new == NULL) {

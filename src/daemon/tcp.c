@@ -25,6 +25,7 @@ struct connection {
     struct ist_tcp *tcp;
     struct ist_session *session;
     struct ist_rdma_connection *rdma; /* it asked for; NULL: none, or gone */
+    bool rdma_tried;                  /* once is enough: trying costs system calls */
     uint64_t id;
     struct connection *previous, *next;
     int fd;
@@ -203,11 +204,12 @@ static void connection_watch(struct connection *connection, unsigned wants) {
     }
 }
 
-/* The client asks for a queue pair; one is enough. */
+/* The client asks for a queue pair. */
 static void connection_connect(struct connection *connection) {
     struct ist_rdma *rdma = connection->tcp->config.rdma;
     struct ist_endpoint own = {.status = rdma == NULL ? IST_DEVICE : IST_INVALID};
-    if (rdma != NULL && connection->rdma == NULL) {
+    if (rdma != NULL && !connection->rdma_tried) {
+        connection->rdma_tried = true;
         ist_rdma_connect(rdma, connection, connection->id, ist_session_peer(connection->session), &own,
                          &connection->rdma);
     }

@@ -37,7 +37,7 @@ uint64_t ist_session_deadline_ns(const struct ist_session *session) {
         at_ns = ist_smaller(at_ns, transfer_deadline(session, session->begin_ns, session->received_ns,
                                                      frame_bytes(session)));
     }
-    if (session->transfers.outstanding > 0) {
+    if (session->transfers.count > 0 || session->transfers.outstanding > 0) {
         at_ns = ist_smaller(at_ns, session->worked_ns + session->engine->config.progress_timeout_ns);
     }
     if (!ist_outbox_is_empty(&session->outbox)) {

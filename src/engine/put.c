@@ -53,6 +53,10 @@ enum ist_status ist_put_new(struct ist_store *store, struct ist_span body, uint8
     return IST_OK;
 }
 
+size_t ist_put_memory_bytes(size_t count, size_t body_bytes) {
+    return sizeof(struct ist_put) + count * sizeof(struct item) + body_bytes;
+}
+
 void ist_put_free(struct ist_put *put) {
     if (put == NULL) {
         return;

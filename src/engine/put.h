@@ -20,6 +20,8 @@ struct ist_put;
 enum ist_status ist_put_new(struct ist_store *store, struct ist_span body, uint8_t *owned_body,
                             const struct ist_span *keys, const uint64_t *lengths, size_t count,
                             bool if_absent, const struct ist_alloc *alloc, struct ist_put **put);
+/* What one with so many keys, and a body of so many bytes, takes. */
+size_t ist_put_memory_bytes(size_t count, size_t body_bytes);
 /* Aborts what is reserved. NULL is legal. */
 void ist_put_free(struct ist_put *put);
 

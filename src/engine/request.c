@@ -275,6 +275,7 @@ static enum ist_status transfer_values(struct ist_session *session, const struct
         .begin_ns = session->begin_ns,
         .reply = ist_outbox_prepare(&session->outbox, IST_FRAME_BYTES + body_bytes),
         .reply_bytes = IST_FRAME_BYTES + body_bytes,
+        .kept_bytes = IST_FRAME_BYTES + body_bytes + get->count * sizeof(struct ist_entry *),
     };
     if (request.reply == NULL) {
         return IST_NO_MEMORY;
@@ -383,6 +384,8 @@ static void begin_remote_put(struct ist_session *session, struct ist_span body, 
         .frame = session->frame,
         .begin_ns = session->begin_ns,
         .reply = ist_outbox_prepare(&session->outbox, IST_FRAME_BYTES + short_reply_bytes(count)),
+        .kept_bytes =
+            IST_FRAME_BYTES + short_reply_bytes(count) + ist_put_memory_bytes(count, body.bytes),
     };
     if (request.reply == NULL) {
         ist_request_fail(session, IST_NO_MEMORY);

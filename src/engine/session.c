@@ -327,6 +327,7 @@ static bool take_skipped(struct ist_session *session) {
 /* Goes as far as the bytes that are there. */
 static void advance(struct ist_session *session, uint64_t now_ns) {
     bool was_empty = ist_outbox_is_empty(&session->outbox);
+    bool was_idle = session->transfers.count == 0 && session->transfers.outstanding == 0;
     bool more = true;
     while (more && session->state != IST_SESSION_CLOSING && !session->copying) {
         switch (session->step) {
@@ -339,6 +340,9 @@ static void advance(struct ist_session *session, uint64_t now_ns) {
     }
     ist_inbox_trim(&session->inbox);
     ist_request_finish_transfers(session);
+    if (was_idle) {
+        session->worked_ns = now_ns;
+    }
     if (was_empty) {
         session->unit_ns = now_ns;
         session->sent_ns = now_ns;
@@ -520,9 +524,6 @@ void ist_session_connected(struct ist_session *session, const struct ist_endpoin
 size_t ist_session_work(struct ist_session *session, struct ist_work *works, size_t max,
                         uint64_t now_ns) {
     IST_ASSERT((ist_session_wants(session) & IST_WANT_WORK) != 0);
-    if (session->transfers.outstanding == 0) {
-        session->worked_ns = now_ns;
-    }
     size_t count = ist_transfers_issue(&session->transfers, works, max);
     advance(session, now_ns);
     return count;
@@ -566,6 +567,6 @@ void ist_session_check(const struct ist_session *session) {
     uint64_t at_ns = ist_session_deadline_ns(session);
     IST_ASSERT(at_ns == IST_NEVER_NS || (session->timer.place != 0 && session->timer.at_ns <= at_ns));
     unsigned wants = ist_session_wants(session);
-    IST_ASSERT(wants != 0);
+    IST_ASSERT(wants != 0 || session->transfers.outstanding > 0);
     IST_ASSERT((wants & IST_WANT_CLOSE) == 0 || wants == IST_WANT_CLOSE);
 }

@@ -53,9 +53,8 @@ static struct ist_transfer *add(struct ist_transfers *transfers,
     if (transfer == NULL) {
         return NULL;
     }
-    /* beside itself: the pins or items, each about as large as what says where it goes */
     *transfer = (struct ist_transfer){
-        .request = *request, .items = items, .memory_bytes = bytes + items * sizeof(*remotes)};
+        .request = *request, .items = items, .memory_bytes = bytes + request->kept_bytes};
     memcpy(transfer->remotes, remotes, items * sizeof(*remotes));
     if (transfers->last == NULL) {
         transfers->first = transfer;

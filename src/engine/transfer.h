@@ -44,6 +44,7 @@ struct ist_transfer_request {
     uint64_t begin_ns;
     struct ist_outbox_chunk *reply; /* prepared; taken over on OK */
     size_t reply_bytes;             /* GET: of the frame that stands in it; PUT: 0 */
+    size_t kept_bytes;              /* memory that waits with it: reply, keys, items or pins */
 };
 
 /* Each takes over what moves the values, on OK. remotes: of the put's items, or of the get's entries, which is

@@ -19,7 +19,7 @@
 #define HOP_LIMIT 64
 #define UINT24_MAX 0xffffffu
 /* Messages that have left and are not acknowledged, at most; also by the peer's credits. */
-#define SLOTS_MAX 32u
+#define SLOTS_MAX 8u
 
 enum state { NEW, READY, BROKEN };
 
@@ -228,12 +228,19 @@ static int to_send(struct ist_queue_pair *queue_pair, const struct ist_queue_pai
                              IBV_QP_SQ_PSN | IBV_QP_MAX_QP_RD_ATOMIC);
 }
 
+bool ist_queue_pair_end_is_valid(const struct ist_device *device,
+                                 const struct ist_queue_pair_end *end) {
+    static const uint8_t nowhere[IST_GID_LENGTH];
+    return end->number <= UINT24_MAX && end->packet_number <= UINT24_MAX &&
+           end->mtu_bytes >= IST_QUEUE_PAIR_MTU_MIN && end->reads >= 1 && end->messages >= 1 &&
+           end->message_bytes >= IST_QUEUE_PAIR_MESSAGE_BYTES_MIN &&
+           (ist_device_is_infiniband(device) || memcmp(end->gid, nowhere, IST_GID_LENGTH) != 0);
+}
+
 enum ist_status ist_queue_pair_connect(struct ist_queue_pair *queue_pair,
                                        const struct ist_queue_pair_end *peer) {
     IST_ASSERT(queue_pair->state == NEW);
-    if (peer->number > UINT24_MAX || peer->packet_number > UINT24_MAX ||
-        peer->mtu_bytes < IST_QUEUE_PAIR_MTU_MIN || peer->messages == 0 ||
-        peer->message_bytes < IST_QUEUE_PAIR_MESSAGE_BYTES_MIN) {
+    if (!ist_queue_pair_end_is_valid(shape(queue_pair)->device, peer)) {
         return IST_INVALID;
     }
     int error = to_receive(queue_pair, peer);

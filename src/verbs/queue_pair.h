@@ -48,6 +48,8 @@ void ist_queue_pair_free(struct ist_queue_pair *queue_pair);
 
 void *ist_queue_pair_user(const struct ist_queue_pair *queue_pair);
 void ist_queue_pair_end(const struct ist_queue_pair *queue_pair, struct ist_queue_pair_end *end);
+/* Can this be a peer? Costs nothing: before anything is made for it. */
+bool ist_queue_pair_end_is_valid(const struct ist_device *device, const struct ist_queue_pair_end *end);
 /* Ready to receive and to send. Returns OK; INVALID (numbers of the peer that cannot be); DEVICE (it was logged). */
 enum ist_status ist_queue_pair_connect(struct ist_queue_pair *queue_pair,
                                        const struct ist_queue_pair_end *peer);
