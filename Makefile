@@ -239,7 +239,7 @@ print-programs:
 run-tests: $(addprefix $(B)/tests/,$(RUN)) ## run some unit tests: make run-tests RUN="test_pool test_store"
 	@set -e; for t in $^; do echo "== $$t"; $$t; done
 
-.PHONY: layers headers exports format coverage check demo
+.PHONY: layers headers exports format coverage check demo bench
 layers: $(CORE) ## prove that the core does no I/O and that no room uses what it must not know
 	ci/layers $(CORE)
 
@@ -271,6 +271,12 @@ demo: ## install what is missing, build, replay prefill/decode traffic against a
 	@DEPS=$(DEPS) ci/deps build
 	@$(MAKE) --no-print-directory -s -j$$(nproc) programs
 	@ci/demo $(B)
+
+BASELINE ?= raw
+bench: ## build, measure a daemon beside what it is compared with: make bench BASELINE=redis
+	@DEPS=$(DEPS) ci/deps build
+	@$(MAKE) --no-print-directory -s -j$$(nproc) programs
+	@ci/bench $(B) --baseline=$(BASELINE) $(BENCH_OPTIONS)
 
 # ---- install -------------------------------------------------------------------------------------
 MAN1 := src/daemon/infinistore.1 src/tools/infinistore-cli.1 src/tools/infinistore-bench.1
