@@ -269,6 +269,7 @@ check: ## install what is missing, build, run every test
 
 demo: ## install what is missing, build, replay prefill/decode traffic against a daemon
 	@DEPS=$(DEPS) ci/deps build
+	@echo building
 	@$(MAKE) --no-print-directory -s -j$$(nproc) programs
 	@ci/demo $(B)
 
