@@ -48,6 +48,7 @@ static void write_setting(struct ist_json *json, const struct ist_replay_result 
     number(json, "layer_bytes", plan->layer_bytes);
     number(json, "block_bytes", plan->block_bytes);
     number(json, "pool_bytes", plan->pool_bytes);
+    number(json, "pool_ready_bytes", result->before.ready_bytes);
     number(json, "pool_blocks", plan->pool_blocks);
     number(json, "keys_before", result->before.keys);
 }

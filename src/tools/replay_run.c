@@ -11,8 +11,10 @@
 #include "tools/replay_report.h"
 
 #define NS_PER_MS 1000000ull
-#define TICK_NS (100 * NS_PER_MS)          /* how often the main thread looks */
-#define STAT_INTERVAL_NS (500 * NS_PER_MS) /* how often it asks the server */
+#define TICK_NS (100 * NS_PER_MS)            /* how often the main thread looks */
+#define STAT_INTERVAL_NS (500 * NS_PER_MS)   /* how often it asks the server */
+#define POOL_PAUSE_NS (20 * NS_PER_MS)       /* while the server's pool grows */
+#define POOL_PATIENCE_NS (10000 * NS_PER_MS) /* when it does not: it may be one that grows on demand */
 #define STAT_TIMEOUT_NS (2000 * NS_PER_MS)
 
 struct run;
@@ -240,8 +242,35 @@ static void watch(struct run *run, const sigset_t *signals, FILE *terminal) {
 
 /* ---- set-up --------------------------------------------------------------------------------------- */
 
+/* A daemon serves before all of its pool is there. Waits for the rest as long as it comes: a replay that begins
+ * earlier is one with a smaller pool. */
+static enum ist_status wait_for_pool(struct run *run, FILE *terminal) {
+    struct ist_replay_server *server = &run->result->before;
+    const struct timespec pause = {.tv_nsec = (long)(POOL_PAUSE_NS)};
+    uint64_t grown_ns = ist_replay_now_ns(), ready_bytes = 0;
+    enum ist_status status = ist_replay_server_read(run->control, run->options->timeout_ns, server);
+    while (status == IST_OK && server->ready_bytes < server->pool_bytes &&
+           ist_replay_now_ns() - grown_ns < POOL_PATIENCE_NS) {
+        if (server->ready_bytes != ready_bytes) {
+            ready_bytes = server->ready_bytes;
+            grown_ns = ist_replay_now_ns();
+        }
+        if (terminal != NULL) {
+            fprintf(terminal, "\rwaiting for the server's pool: %llu of %llu MiB\x1b[K",
+                    (unsigned long long)ready_bytes >> 20,
+                    (unsigned long long)server->pool_bytes >> 20);
+        }
+        (void)nanosleep(&pause, NULL);
+        status = ist_replay_server_read(run->control, run->options->timeout_ns, server);
+    }
+    if (terminal != NULL) {
+        fputs("\r\x1b[K", terminal);
+    }
+    return status;
+}
+
 /* Connects the control connection, looks at the server, and decides how large a block is. */
-static bool look_at_server(struct run *run, char *error, size_t error_bytes) {
+static bool look_at_server(struct run *run, FILE *terminal, char *error, size_t error_bytes) {
     struct ist_replay_result *result = run->result;
     const struct ist_client_options connect = {.endpoints = run->options->endpoint};
     if (ist_client_new(&connect, &run->control, error, error_bytes) != IST_OK) {
@@ -252,7 +281,7 @@ static bool look_at_server(struct run *run, char *error, size_t error_bytes) {
     enum ist_status status =
         run->options->purge ? ist_purge(run->control, &purged, timeout_ns) : IST_OK;
     if (status == IST_OK) {
-        status = ist_replay_server_read(run->control, timeout_ns, &result->before);
+        status = wait_for_pool(run, terminal);
     }
     if (status != IST_OK) {
         snprintf(error, error_bytes, "%s: %s", run->options->endpoint, ist_status_text(status));
@@ -337,7 +366,8 @@ bool ist_replay_run(const struct ist_replay_options *options, struct ist_replay_
     run->options = options;
     run->traffic = traffic;
     run->result = result;
-    bool ready = look_at_server(run, error, error_bytes) && connect_workers(run, error, error_bytes);
+    bool ready =
+        look_at_server(run, terminal, error, error_bytes) && connect_workers(run, error, error_bytes);
     if (ready) {
         ist_replay_report_head(out, result);
         (void)fflush(out);

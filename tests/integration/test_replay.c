@@ -227,6 +227,18 @@ static void test_replay__no_size_asked_for__fits_the_pool(void **state) {
     server_stop(server);
 }
 
+/* The daemon serves while its pool still grows. */
+static void test_replay__pool_not_yet_whole__waits_for_it(void **state) {
+    (void)state;
+    struct server *server = server_start("--prealloc-size", "512M");
+    struct replay replay;
+    replay_run(&replay, server, TINY, "--trace", "-");
+    assert_code(&replay, 0);
+    assert_true(number_of(&replay, "pool_ready_bytes") == 512 * MIB);
+    replay_fini(&replay);
+    server_stop(server);
+}
+
 /* A request larger than the pool: what does not fit is missed by its decode, which is no error. */
 static void test_replay__request_larger_than_the_pool__misses_and_exit_0(void **state) {
     (void)state;
@@ -534,6 +546,7 @@ int main(void) {
         integration_test(test_replay__a_layer_was_removed__prefix_ends_there),
         integration_test(test_replay__gzip_file__the_same),
         integration_test(test_replay__no_size_asked_for__fits_the_pool),
+        integration_test(test_replay__pool_not_yet_whole__waits_for_it),
         integration_test(test_replay__request_larger_than_the_pool__misses_and_exit_0),
         integration_test(test_replay__recorded_or_scaled_pace__takes_its_time),
         integration_test(test_replay__limits__end_there),
