@@ -62,7 +62,11 @@ TESTS += test_engine
 TESTS += test_stats
 TESTS += test_rdma_session
 # client
+TESTS += test_both_ends
+TESTS += test_deadlines
 TESTS += test_endpoint
+TESTS += test_exchange
+TESTS += test_request
 # verbs
 TESTS += test_gid
 TESTS += test_queue_pair

@@ -146,11 +146,13 @@ static void take_reply(struct ist_exchange *exchange, struct ist_span body) {
     IST_ASSERT(slot != NULL);
     struct ist_request *request = slot->request;
     uint64_t payload_bytes = exchange->frame.payload_bytes;
+    if (request != NULL && ist_reply_apply(request, body, payload_bytes) != IST_OK) {
+        refuse(exchange);
+        return;
+    }
     ist_exchange_slot_release(exchange, slot);
     if (request == NULL) {
         skip(exchange, payload_bytes);
-    } else if (ist_reply_apply(request, body, payload_bytes) != IST_OK) {
-        refuse(exchange);
     } else if (payload_bytes == 0) {
         answer(exchange, request);
     } else {

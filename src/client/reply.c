@@ -193,16 +193,10 @@ size_t ist_reply_recv_buffers(const struct ist_request *request, struct iovec *b
     return used;
 }
 
-static uint64_t take(uint64_t *bytes, uint64_t limit) {
-    uint64_t taken = *bytes < limit ? *bytes : limit;
-    *bytes -= taken;
-    return taken;
-}
-
 void ist_reply_received(struct ist_request *request, uint64_t *bytes) {
     while (request->item<request->count && * bytes> 0) {
         uint64_t value_bytes = request->to.gets[request->item].value_bytes;
-        request->item_done += take(bytes, value_bytes - request->item_done);
+        request->item_done += ist_request_take(bytes, value_bytes - request->item_done);
         if (request->item_done == value_bytes) {
             request->item++;
             request->item_done = 0;

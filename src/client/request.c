@@ -304,20 +304,14 @@ size_t ist_request_send_buffers(const struct ist_request *request, struct iovec 
     return used;
 }
 
-static uint64_t take(uint64_t *bytes, uint64_t limit) {
-    uint64_t taken = *bytes < limit ? *bytes : limit;
-    *bytes -= taken;
-    return taken;
-}
-
 bool ist_request_sent(struct ist_request *request, uint64_t *bytes) {
-    request->head_sent += (size_t)take(bytes, request->head_bytes - request->head_sent);
+    request->head_sent += (size_t)ist_request_take(bytes, request->head_bytes - request->head_sent);
     if (request->operation != IST_OP_PUT) {
         return request->head_sent == request->head_bytes;
     }
     while (request->item<request->count && * bytes> 0) {
         uint64_t value_bytes = request->to.puts[request->item].value_bytes;
-        request->item_done += take(bytes, value_bytes - request->item_done);
+        request->item_done += ist_request_take(bytes, value_bytes - request->item_done);
         if (request->item_done == value_bytes) {
             request->item++;
             request->item_done = 0;

@@ -91,6 +91,13 @@ size_t ist_request_send_buffers(const struct ist_request *request, struct iovec 
 bool ist_request_sent(struct ist_request *request, uint64_t *bytes);
 bool ist_request_has_begun(const struct ist_request *request); /* a byte was sent */
 
+/* Of *bytes that have moved: those that a part with room for `limit` has its share in. */
+static inline uint64_t ist_request_take(uint64_t *bytes, uint64_t limit) {
+    uint64_t taken = *bytes < limit ? *bytes : limit;
+    *bytes -= taken;
+    return taken;
+}
+
 /* Ended without an answer: all of it gets this status. */
 void ist_request_abort(struct ist_request *request, enum ist_status status);
 

@@ -1,0 +1,755 @@
+/* Conversations of a client's exchange with a scripted server: every split, every truncation, the limits, and what a
+ * server may not say. Deadlines have a program of their own. */
+#include "client/exchange.h"
+
+#include "client/stage.h"
+#include "tests/replay.h"
+#include "tests/talk.h"
+
+static struct ist_key key_of(const char *text) {
+    return (struct ist_key){.data = text, .bytes = strlen(text)};
+}
+
+static enum ist_status ping(struct talk *talk, struct answer *answer, uint64_t deadline_ns) {
+    struct ist_request *request = NULL;
+    enum ist_status made = ist_request_new_ping(&talk->failing.alloc, &request);
+    return talk_submit(talk, made, request, answer, deadline_ns);
+}
+
+static void say_ok(struct bytes *out, const struct heard *heard) {
+    say_reply(out, heard, &(struct ist_keys_reply){0}, 0);
+}
+
+/* ---- one conversation with everything in it -------------------------------------------------------------- */
+
+enum { SMALL, MATCH, LAST, REMOVE, PURGE, PUT, GET, STAT, BIG, PING, ASKED };
+enum { BIG_BYTES = 40000, KEYS = 4 };
+
+/* What the caller gave; each buffer ends at a page that cannot be touched. */
+struct given {
+    struct answer answers[ASKED];
+    enum ist_status submitted[ASKED];
+    struct ist_key keys[KEYS];
+    bool present[KEYS];
+    size_t matched, removed;
+    int64_t last;
+    uint64_t purged;
+    struct ist_metrics *metrics;
+    struct ist_put_item puts[KEYS];
+    struct ist_get_item gets[KEYS];
+    struct ist_get_item big;
+    uint8_t *values[KEYS], *big_value;
+};
+
+static const uint64_t value_bytes[KEYS] = {1, 700, 30, 9000};
+static const char *const names[KEYS] = {"one", "two", "three", "four"};
+
+static void given_init(struct given *given) {
+    *given = (struct given){.matched = 99, .removed = 99, .last = 99, .purged = 99};
+    for (size_t i = 0; i < KEYS; i++) {
+        given->keys[i] = key_of(names[i]);
+        given->values[i] = guarded_new(value_bytes[i]);
+        memset(given->values[i], 0x77, value_bytes[i]);
+        given->puts[i] = (struct ist_put_item){
+            .key = given->keys[i], .value = given->values[i], .value_bytes = value_bytes[i]};
+        given->gets[i] = (struct ist_get_item){
+            .key = given->keys[i], .buffer = given->values[i], .buffer_bytes = value_bytes[i]};
+    }
+    given->big_value = guarded_new(BIG_BYTES);
+    memset(given->big_value, 0x77, BIG_BYTES);
+    given->big = (struct ist_get_item){
+        .key = key_of("big"), .buffer = given->big_value, .buffer_bytes = BIG_BYTES};
+}
+
+static void given_fini(struct given *given) {
+    for (size_t i = 0; i < KEYS; i++) {
+        guarded_free(given->values[i], value_bytes[i]);
+    }
+    guarded_free(given->big_value, BIG_BYTES);
+    ist_metrics_free(given->metrics);
+}
+
+static void ask(struct talk *talk, struct given *given) {
+    const struct ist_alloc *alloc = &talk->failing.alloc;
+    struct ist_request *r = NULL;
+    for (size_t i = 0; i < ASKED; i++) {
+        enum ist_status made = IST_INVALID;
+        switch (i) {
+        case SMALL: made = ist_request_new_exists(alloc, given->keys, KEYS, given->present, &r); break;
+        case MATCH:
+            made = ist_request_new_number(alloc, IST_OP_MATCH_PREFIX, given->keys, KEYS,
+                                          &given->matched, &r);
+            break;
+        case LAST: made = ist_request_new_match_last(alloc, given->keys, KEYS, &given->last, &r); break;
+        case REMOVE:
+            made = ist_request_new_number(alloc, IST_OP_REMOVE, given->keys, KEYS, &given->removed, &r);
+            break;
+        case PURGE: made = ist_request_new_purge(alloc, &given->purged, &r); break;
+        case PUT: made = ist_request_new_put(alloc, given->puts, KEYS, 0, &r); break;
+        case GET: made = ist_request_new_get(alloc, given->gets, KEYS, &r); break;
+        case STAT: made = ist_request_new_stat(alloc, &given->metrics, &r); break;
+        case BIG: made = ist_request_new_get(alloc, &given->big, 1, &r); break;
+        case PING: made = ist_request_new_ping(alloc, &r); break;
+        }
+        given->submitted[i] = talk_submit(talk, made, r, &given->answers[i], 60 * SECOND);
+    }
+}
+
+/* The scripted server's answer to what it heard. */
+static void say_answer(struct bytes *out, const struct heard *heard) {
+    static const uint8_t put_status[KEYS] = {IST_OK, IST_EXISTS, IST_NO_SPACE, IST_OK};
+    static const uint8_t get_status[KEYS] = {IST_OK, IST_NOT_FOUND, IST_TOO_SMALL, IST_OK};
+    static const uint8_t exists_status[KEYS] = {IST_OK, IST_OK, IST_NOT_FOUND, IST_OK};
+    static const uint64_t lengths[KEYS] = {1, 0, 31, 8000};
+    const uint64_t big_length = BIG_BYTES;
+    struct ist_keys_reply reply = {0};
+    uint64_t payload_bytes = 0;
+    switch (heard->frame.operation) {
+    case IST_OP_EXISTS: reply.key_status = ist_span_of(exists_status, KEYS); break;
+    case IST_OP_MATCH_PREFIX: reply.count = 2; break;
+    case IST_OP_MATCH_LAST: reply.count = 4; break;
+    case IST_OP_REMOVE: reply.count = 3; break;
+    case IST_OP_PURGE: reply.count = 1u << 20; break;
+    case IST_OP_PUT: reply.key_status = ist_span_of(put_status, KEYS); break;
+    case IST_OP_GET:
+        reply.key_status = ist_span_of(get_status, heard->count);
+        reply.lengths = heard->count == 1 ? &big_length : lengths;
+        reply.length_count = heard->count;
+        payload_bytes = heard->count == 1 ? BIG_BYTES : 8001;
+        break;
+    case IST_OP_STAT: {
+        /* so many that the body does not fit the stage */
+        static char text[1000][32];
+        static struct ist_codec_metric metrics[1000];
+        static uint8_t body[64 << 10];
+        size_t written;
+        for (size_t i = 0; i < 1000; i++) {
+            snprintf(text[i], sizeof(text[i]), "metric{number=\"%zu\"}", i);
+            metrics[i] = (struct ist_codec_metric){ist_span_of_string(text[i]), (double)i};
+        }
+        assert_int_equal(ist_codec_encode_metrics(metrics, 1000, body, sizeof(body), &written), IST_OK);
+        assert_true(written > IST_CLIENT_STAGE_BYTES);
+        say_header(out, IST_OP_STAT, IST_FRAME_REPLY, heard->frame.request_id, (uint32_t)written, 0);
+        bytes_add(out, body, written);
+        return;
+    }
+    case IST_OP_HELLO:
+    case IST_OP_CONNECT:
+    case IST_OP_PING: break;
+    }
+    say_reply(out, heard, &reply, payload_bytes);
+    say_value(out, (char)heard->count, payload_bytes);
+}
+
+/* What was asked is sent and heard; the replies come in an order of the seed. */
+static void prepare(struct talk *talk, struct given *given, struct bytes *replies, uint64_t seed) {
+    struct heard heard[ASKED];
+    talk_open(talk, usual_server());
+    ask(talk, given);
+    (void)talk_take(talk, SIZE_MAX);
+    size_t count = 0;
+    while (count < ASKED && talk_hear(talk, &heard[count])) {
+        count++;
+    }
+    for (size_t i = count; i > 1; i--) {
+        size_t j = (size_t)random_below(&seed, i);
+        struct heard swapped = heard[i - 1];
+        heard[i - 1] = heard[j];
+        heard[j] = swapped;
+    }
+    for (size_t i = 0; i < count; i++) {
+        say_answer(replies, &heard[i]);
+    }
+}
+
+static void assert_answered_well(const struct given *given, size_t which) {
+    const enum ist_status status = given->answers[which].status;
+    switch (which) {
+    case SMALL:
+        assert_int_equal(status, IST_OK);
+        assert_true(given->present[0] && given->present[1] && given->present[3]);
+        assert_false(given->present[2]);
+        break;
+    case MATCH: assert_int_equal(given->matched, 2); break;
+    case LAST: assert_int_equal(given->last, 3); break;
+    case REMOVE: assert_int_equal(given->removed, 3); break;
+    case PURGE: assert_int_equal(given->purged, 1u << 20); break;
+    case PUT:
+        assert_int_equal(status, IST_EXISTS);
+        assert_int_equal(given->puts[0].status, IST_OK);
+        assert_int_equal(given->puts[2].status, IST_NO_SPACE);
+        break;
+    case GET:
+        assert_int_equal(status, IST_NOT_FOUND);
+        assert_int_equal(given->gets[1].status, IST_NOT_FOUND);
+        assert_int_equal(given->gets[2].status, IST_TOO_SMALL);
+        assert_int_equal(given->gets[2].value_bytes, 31);
+        assert_int_equal(given->gets[3].value_bytes, 8000);
+        assert_int_equal(given->values[0][0], KEYS);
+        assert_true(is_value(given->values[3], KEYS + 1, 8000));
+        assert_int_equal(given->values[3][8000], 0x77); /* the tail */
+        assert_int_equal(given->values[1][0], 0x77);
+        assert_int_equal(given->values[2][0], 0x77);
+        break;
+    case STAT:
+        assert_int_equal(given->metrics->count, 1000);
+        assert_string_equal(given->metrics->items[999].name, "metric{number=\"999\"}");
+        break;
+    case BIG: assert_true(is_value(given->big_value, 1, BIG_BYTES)); break;
+    case PING: assert_int_equal(status, IST_OK); break;
+    }
+}
+
+static void assert_all_answered_well(const struct given *given) {
+    for (size_t i = 0; i < ASKED; i++) {
+        assert_int_equal(given->submitted[i], IST_OK);
+        assert_int_equal(given->answers[i].calls, 1);
+        assert_answered_well(given, i);
+    }
+}
+
+static void test_replies__split_at_every_byte__same_answers(void **state) {
+    (void)state;
+    size_t total = 2;
+    size_t step = getenv("IST_TEST_SHORT") == NULL ? 1 : 97;
+    for (size_t at = 1; at < total; at += at < 400 || at + 400 > total ? 1 : 13 * step) {
+        struct talk talk;
+        struct given given;
+        struct bytes replies = {0};
+        talk_init(&talk);
+        talk.unchecked = at % 7 != 0;
+        given_init(&given);
+        prepare(&talk, &given, &replies, at % 5);
+        total = replies.count;
+        assert_int_equal(talk_feed(&talk, replies.data, at), at);
+        assert_int_equal(talk_feed(&talk, replies.data + at, total - at), total - at);
+        assert_all_answered_well(&given);
+        assert_int_equal(ist_exchange_in_flight(talk.exchange), 0);
+        given_fini(&given);
+        talk_fini(&talk);
+        bytes_free(&replies);
+    }
+    assert_true(total > 50000);
+}
+
+static void converse_in_pieces(uint64_t seed) {
+    struct talk talk;
+    struct given given;
+    struct bytes replies = {0};
+    struct heard heard;
+    uint64_t random = seed;
+    talk_init(&talk);
+    talk.unchecked = true;
+    given_init(&given);
+    talk_open(&talk, usual_server());
+    ask(&talk, &given);
+    uint64_t piece_max = 1 + random_below(&random, 5000);
+    for (size_t fed = 0; ist_exchange_in_flight(talk.exchange) > 0;) {
+        talk.buffers_max = 1 + (size_t)random_below(&random, 6);
+        talk.take_max = 1 + (size_t)random_below(&random, piece_max);
+        talk.feed_max = 1 + (size_t)random_below(&random, piece_max);
+        (void)talk_take(&talk, 1 + (size_t)random_below(&random, piece_max));
+        while (talk_hear(&talk, &heard)) {
+            say_answer(&replies, &heard);
+        }
+        size_t left = replies.count - fed;
+        size_t piece = left == 0 ? 0 : 1 + (size_t)random_below(&random, left);
+        fed += talk_feed(&talk, replies.data + fed, piece);
+        talk.unchecked = random_below(&random, 50) > 0;
+    }
+    assert_all_answered_well(&given);
+    given_fini(&given);
+    talk_fini(&talk);
+    bytes_free(&replies);
+}
+
+static void test_both_ways__random_pieces__same_answers(void **state) {
+    (void)state;
+    replay_seeds(getenv("IST_TEST_SHORT") == NULL ? 150 : 10, converse_in_pieces);
+}
+
+static void test_replies__cut_at_every_byte__answered_or_peer(void **state) {
+    (void)state;
+    size_t total = 1;
+    size_t step = getenv("IST_TEST_SHORT") == NULL ? 17 : 997;
+    for (size_t at = 0; at < total; at += at < 300 ? 1 : step) {
+        struct talk talk;
+        struct given given;
+        struct bytes replies = {0};
+        talk_init(&talk);
+        talk.unchecked = at % 7 != 0;
+        given_init(&given);
+        prepare(&talk, &given, &replies, 3);
+        total = replies.count;
+        assert_int_equal(talk_feed(&talk, replies.data, at), at);
+        talk_end(&talk, IST_PEER);
+        size_t good = 0;
+        for (size_t i = 0; i < ASKED; i++) {
+            assert_int_equal(given.answers[i].calls, 1);
+            if (given.answers[i].status != IST_PEER) {
+                assert_answered_well(&given, i);
+                good++;
+            }
+        }
+        assert_true(good < ASKED);
+        for (size_t i = 0; given.answers[GET].status == IST_PEER && i < KEYS; i++) {
+            assert_int_equal(given.gets[i].status, IST_PEER);
+            assert_int_equal(given.gets[i].value_bytes, 0);
+        }
+        given_fini(&given);
+        talk_fini(&talk);
+        bytes_free(&replies);
+    }
+}
+
+/* Bits of the replies are turned over: whatever comes of it, every request is called back once, and no byte is
+ * written outside the buffers (their ends are guarded, their beginnings watched by the sanitizer). */
+static void garble(uint64_t seed) {
+    struct talk talk;
+    struct given given;
+    struct bytes replies = {0};
+    uint64_t random = seed;
+    talk_init(&talk);
+    given_init(&given);
+    prepare(&talk, &given, &replies, seed);
+    size_t near = (size_t)random_below(&random, 4) == 0 ? replies.count : 300;
+    for (uint64_t n = 1 + random_below(&random, 3); n > 0; n--) {
+        replies.data[random_below(&random, near)] ^= (uint8_t)(1 << random_below(&random, 8));
+    }
+    talk.feed_max = 1 + (size_t)random_below(&random, 6000);
+    (void)talk_feed(&talk, replies.data, replies.count);
+    enum ist_status fault = ist_exchange_fault(talk.exchange);
+    assert_true(fault == IST_OK || fault == IST_PROTOCOL);
+    talk_end(&talk, fault == IST_OK ? IST_PEER : fault);
+    for (size_t i = 0; i < ASKED; i++) {
+        assert_int_equal(given.answers[i].calls, 1);
+    }
+    given_fini(&given);
+    talk_fini(&talk);
+    bytes_free(&replies);
+}
+
+static void test_replies__flipped_bits__called_back_once_and_no_harm(void **state) {
+    (void)state;
+    replay_seeds(getenv("IST_TEST_SHORT") == NULL ? 1500 : 60, garble);
+}
+
+/* Whichever allocation fails: what was accepted is answered once, what was not says so; nothing leaks. */
+static void test_memory__nth_allocation_fails__each_answered_once(void **state) {
+    (void)state;
+    uint64_t calls = 1;
+    for (uint64_t fail_at = 1; fail_at <= calls; fail_at++) {
+        struct talk talk;
+        struct given given;
+        struct bytes replies = {0};
+        if (!talk_try(&talk, fail_at)) {
+            calls = UINT64_MAX;
+            continue;
+        }
+        given_init(&given);
+        prepare(&talk, &given, &replies, 1);
+        assert_int_equal(talk_feed(&talk, replies.data, replies.count), replies.count);
+        size_t without = 0;
+        for (size_t i = 0; i < ASKED; i++) {
+            bool accepted = given.submitted[i] == IST_OK;
+            assert_int_equal(given.answers[i].calls, accepted);
+            if (accepted && given.answers[i].status != IST_NO_MEMORY) {
+                assert_answered_well(&given, i);
+            } else {
+                assert_true(accepted || given.submitted[i] == IST_NO_MEMORY);
+                without++;
+            }
+        }
+        assert_int_equal(ist_exchange_state(talk.exchange), IST_EXCHANGE_OPEN);
+        assert_int_equal(without, talk.failing.calls >= fail_at);
+        calls = without == 0 ? 0 : UINT64_MAX; /* nothing failed: that was the last */
+        given_fini(&given);
+        talk_fini(&talk);
+        bytes_free(&replies);
+    }
+}
+
+/* ---- limits ------------------------------------------------------------------------------------------------- */
+
+static void test_submit__too_many_in_flight__again_then_room(void **state) {
+    (void)state;
+    struct talk talk;
+    static struct answer answers[IST_REQUESTS_IN_FLIGHT_MAX + 1];
+    struct bytes out = {0};
+    struct heard heard;
+    talk_init(&talk);
+    talk.unchecked = true;
+    for (size_t i = 0; i < IST_REQUESTS_IN_FLIGHT_MAX; i++) {
+        assert_int_equal(ping(&talk, &answers[i], TALK_NEVER), IST_OK);
+    }
+    struct answer more;
+    assert_int_equal(ping(&talk, &more, TALK_NEVER), IST_AGAIN);
+    talk_open(&talk, usual_server());
+    ist_exchange_check(talk.exchange);
+    assert_int_equal(ping(&talk, &more, TALK_NEVER), IST_AGAIN);
+    (void)talk_take(&talk, SIZE_MAX);
+    assert_true(talk_hear(&talk, &heard));
+    say_ok(&out, &heard);
+    talk_feed_all(&talk, &out);
+    assert_int_equal(answers[0].calls, 1);
+    assert_int_equal(ping(&talk, &more, TALK_NEVER), IST_OK);
+    assert_int_equal(ping(&talk, &answers[0], TALK_NEVER), IST_AGAIN);
+    (void)talk_take(&talk, SIZE_MAX);
+    size_t count = 0;
+    while (talk_hear(&talk, &heard)) {
+        say_ok(&out, &heard);
+        count++;
+    }
+    assert_int_equal(count, IST_REQUESTS_IN_FLIGHT_MAX);
+    talk_feed_all(&talk, &out);
+    ist_exchange_check(talk.exchange);
+    assert_int_equal(more.calls, 1);
+    assert_int_equal(ist_exchange_in_flight(talk.exchange), 0);
+    bytes_free(&out);
+    talk_fini(&talk);
+}
+
+static void test_server__allows_two_in_flight__third_waits(void **state) {
+    (void)state;
+    struct talk talk;
+    struct answer answers[4];
+    struct bytes out = {0};
+    struct heard heard;
+    struct ist_hello_reply server = *usual_server();
+    server.in_flight_max = 2;
+    talk_init(&talk);
+    talk_open(&talk, &server);
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(ping(&talk, &answers[i], TALK_NEVER), IST_OK);
+    }
+    for (size_t answered = 0; answered < 4; answered++) {
+        (void)talk_take(&talk, SIZE_MAX);
+        assert_int_equal(talk.said.count - talk.heard, (answered == 0   ? 2
+                                                        : answered == 3 ? 0
+                                                                        : 1) *
+                                                           IST_FRAME_BYTES);
+        if (answered == 0) {
+            assert_true(talk_hear(&talk, &heard));
+            say_ok(&out, &heard);
+        }
+        struct bytes next = {0};
+        if (talk_hear(&talk, &heard)) {
+            say_ok(&next, &heard);
+        }
+        talk_feed_all(&talk, &out);
+        assert_int_equal(answers[answered].calls, 1);
+        out = next;
+    }
+    talk_feed_all(&talk, &out);
+    assert_int_equal(ist_exchange_in_flight(talk.exchange), 0);
+    bytes_free(&out);
+    talk_fini(&talk);
+}
+
+/* What this server does not take is not sent. */
+static void test_server__smaller_limits__invalid_without_sending(void **state) {
+    (void)state;
+    static const uint32_t limits[4][3] = {
+        {1, 10, 1000}, {10, 4, 1000}, {10, 10, 13}, {2, 5, 14}}; /* the last one is just enough */
+    for (size_t i = 0; i < 4; i++) {
+        struct talk talk;
+        struct answer answer, after;
+        struct ist_key keys[2] = {key_of("12345"), key_of("12345")};
+        bool present[2];
+        struct ist_request *request = NULL;
+        struct ist_hello_reply server = *usual_server();
+        server.keys_max = limits[i][0];
+        server.key_bytes_max = limits[i][1];
+        server.body_bytes_max = limits[i][2];
+        talk_init(&talk);
+        enum ist_status made = ist_request_new_exists(&talk.failing.alloc, keys, 2, present, &request);
+        assert_int_equal(talk_submit(&talk, made, request, &answer, TALK_NEVER), IST_OK);
+        assert_int_equal(ping(&talk, &after, TALK_NEVER), IST_OK);
+        talk_open(&talk, &server);
+        assert_int_equal(answer.calls, i < 3);
+        (void)talk_take(&talk, SIZE_MAX);
+        assert_int_equal(talk.said.count - talk.heard, i < 3 ? 32 : 32 + 14 + 32);
+        talk_fini(&talk);
+        assert_int_equal(answer.status, i < 3 ? IST_INVALID : IST_PEER);
+        assert_int_equal(after.status, IST_PEER);
+    }
+}
+
+/* ---- hello --------------------------------------------------------------------------------------------------- */
+
+static void test_hello__first_and_alone__body_is_one_a_server_takes(void **state) {
+    (void)state;
+    struct talk talk;
+    struct answer answer;
+    struct heard heard;
+    struct ist_hello hello;
+    talk_init(&talk);
+    assert_int_equal(ping(&talk, &answer, TALK_NEVER), IST_OK);
+    assert_false(ist_exchange_wants_send(talk.exchange));
+    ist_exchange_begin(talk.exchange);
+    (void)talk_take(&talk, SIZE_MAX);
+    assert_true(talk_hear(&talk, &heard));
+    assert_int_equal(heard.frame.operation, IST_OP_HELLO);
+    assert_true(heard.frame.body_bytes <= IST_HELLO_BYTES_MAX);
+    assert_int_equal(heard.frame.payload_bytes, 0);
+    assert_int_equal(talk.said.count, talk.heard);
+    assert_int_equal(ist_codec_decode_hello(heard.body, &hello), IST_OK);
+    assert_int_equal(hello.version_min, 1);
+    assert_int_equal(hello.version_max, 1);
+    assert_true(ist_span_equal(hello.client, ist_span_of_string("infinistore-c/" IST_VERSION)));
+    assert_true(ist_exchange_incarnation(talk.exchange) == 0);
+    talk_fini(&talk);
+}
+
+static void say_bad_hello(struct bytes *out, uint64_t id, size_t which) {
+    struct ist_hello_reply reply = *usual_server();
+    switch (which) {
+    case 0: reply.status = IST_PROTOCOL; break; /* no version in common */
+    case 1: reply.version = 2; break;
+    case 2: reply.version = 0; break;
+    case 3: reply.incarnation = 0; break;
+    case 4: reply.keys_max = 0; break;
+    case 5: reply.key_bytes_max = 0; break;
+    case 6: reply.body_bytes_max = 0; break;
+    case 7: reply.in_flight_max = 0; break;
+    case 8: id++; break;
+    case 9: say_header(out, IST_OP_HELLO, 0, id, 0, 0); return; /* a request */
+    case 10: say_header(out, IST_OP_PING, IST_FRAME_REPLY, id, 0, 0); return;
+    case 11: say_header(out, IST_OP_HELLO, IST_FRAME_REPLY, id, IST_HELLO_BYTES_MAX + 1, 0); return;
+    case 12: say_header(out, IST_OP_HELLO, IST_FRAME_REPLY, id, 0, 1); return;
+    case 13: say_header(out, IST_OP_HELLO, IST_FRAME_REPLY | IST_FRAME_IF_ABSENT, id, 0, 0); return;
+    case 14: bytes_add(out, "HTTP/1.1 400 Bad Request\r\n\r\n", 28); return;
+    case 15:
+        bytes_add(out, "I", 1);
+        bytes_add(out, "X", 1);
+        return;
+    case 16:
+        say_header(out, IST_OP_HELLO, IST_FRAME_REPLY, id, 2, 0);
+        bytes_add(out, "\xff\xff", 2);
+        return;
+    }
+    say_hello_reply(out, id, &reply);
+}
+
+/* A request waits until there is somebody who can be talked to. */
+static void test_hello__wrong_replies__protocol_and_requests_are_kept(void **state) {
+    (void)state;
+    struct talk talk;
+    struct answer answer;
+    struct heard heard;
+    struct bytes out = {0};
+    talk_init(&talk);
+    assert_int_equal(ping(&talk, &answer, TALK_NEVER), IST_OK);
+    for (size_t which = 0; which <= 16; which++) {
+        talk.said.count = talk.heard = 0;
+        ist_exchange_begin(talk.exchange);
+        talk_check(&talk);
+        (void)talk_take(&talk, SIZE_MAX);
+        assert_true(talk_hear(&talk, &heard));
+        say_bad_hello(&out, heard.frame.request_id, which);
+        talk.feed_max = 1 + which % 3;
+        (void)talk_feed_all(&talk, &out);
+        if (ist_exchange_fault(talk.exchange) != IST_PROTOCOL) {
+            fail_msg("reply %zu", which);
+        }
+        assert_int_equal(ist_exchange_state(talk.exchange), IST_EXCHANGE_BROKEN);
+        assert_false(ist_exchange_wants_send(talk.exchange));
+        struct iovec buffer;
+        assert_int_equal(ist_exchange_recv_buffers(talk.exchange, &buffer, 1), 0);
+        assert_int_equal(answer.calls, 0);
+    }
+    /* a reply before the question is complete */
+    ist_exchange_begin(talk.exchange);
+    talk.said.count = talk.heard = 0;
+    (void)talk_take(&talk, IST_FRAME_BYTES);
+    struct ist_frame frame;
+    assert_int_equal(ist_frame_decode(ist_span_of(talk.said.data, talk.said.count), &frame), IST_OK);
+    say_hello_reply(&out, frame.request_id, usual_server());
+    (void)talk_feed_all(&talk, &out);
+    assert_int_equal(ist_exchange_fault(talk.exchange), IST_PROTOCOL);
+
+    talk_open(&talk, usual_server());
+    assert_true(ist_exchange_incarnation(talk.exchange) == usual_server()->incarnation);
+    (void)talk_take(&talk, SIZE_MAX);
+    assert_true(talk_hear(&talk, &heard));
+    say_ok(&out, &heard);
+    talk_feed_all(&talk, &out);
+    assert_int_equal(answer.status, IST_OK);
+    assert_int_equal(answer.calls, 1);
+    bytes_free(&out);
+    talk_fini(&talk);
+}
+
+/* ---- what a server may not say ---------------------------------------------------------------------------------- */
+
+static void say_wrong(struct bytes *out, const struct heard *ping_heard, const struct heard *get_heard,
+                      size_t which) {
+    const uint64_t ping_id = ping_heard->frame.request_id, get_id = get_heard->frame.request_id;
+    const uint64_t lengths[1] = {10};
+    const uint8_t ok = IST_OK;
+    struct ist_keys_reply good = {
+        .key_status = ist_span_of(&ok, 1), .lengths = lengths, .length_count = 1};
+    switch (which) {
+    case 0: bytes_add(out, "HTTP", 4); break;
+    case 1: say_header(out, IST_OP_PING, IST_FRAME_REPLY, ping_id + 1, 0, 0); break;
+    case 2:
+        say_header(out, IST_OP_PING, IST_FRAME_REPLY, ping_id + IST_REQUESTS_IN_FLIGHT_MAX, 0, 0);
+        break;
+    case 3:
+        say_header(out, IST_OP_PING, IST_FRAME_REPLY, get_id, 0, 0);
+        break; /* of another operation */
+    case 4: say_header(out, IST_OP_PING, 0, ping_id, 0, 0); break;
+    case 5: say_header(out, IST_OP_PING, IST_FRAME_REPLY, ping_id, 0, 1); break;
+    case 6: say_header(out, IST_OP_PING, IST_FRAME_REPLY, ping_id, 1025, 0); break;
+    case 7: say_header(out, IST_OP_GET, IST_FRAME_REPLY, get_id, 11 + 1025, 0); break;
+    case 8: say_header(out, IST_OP_GET, IST_FRAME_REPLY, get_id, 5, 17); break; /* of 16 */
+    case 9: say_header(out, IST_OP_GET, IST_FRAME_REPLY, get_id, 5, UINT64_MAX); break;
+    case 10: say_reply(out, get_heard, &good, 11); break;
+    case 11: say_reply(out, get_heard, &good, 9); break;
+    case 12:
+        say_header(out, IST_OP_PING, IST_FRAME_REPLY, ping_id, 0, 0);
+        say_header(out, IST_OP_PING, IST_FRAME_REPLY, ping_id, 0, 0); /* twice */
+        break;
+    case 13: say_header(out, IST_OP_HELLO, IST_FRAME_REPLY, ping_id, 0, 0); break;
+    case 14: say_reply(out, ping_heard, &(struct ist_keys_reply){.status = IST_PROTOCOL}, 0); break;
+    case 15:
+        say_header(out, IST_OP_PING, IST_FRAME_REPLY, ping_id, 3, 0);
+        bytes_add(out, "\xff\xff\xff", 3);
+        break;
+    case 16: {
+        uint8_t header[IST_FRAME_BYTES]; /* a body above every limit */
+        say_header(out, IST_OP_GET, IST_FRAME_REPLY, get_id, 0, 0);
+        memcpy(header, out->data + out->count - IST_FRAME_BYTES, IST_FRAME_BYTES);
+        memset(header + 16, 0xff, 4);
+        out->count -= IST_FRAME_BYTES;
+        bytes_add(out, header, sizeof(header));
+        break;
+    }
+    }
+}
+
+static void test_server__wrong_replies__protocol_for_all(void **state) {
+    (void)state;
+    for (size_t which = 0; which <= 16; which++) {
+        for (size_t feed_max = 1; feed_max < 200; feed_max += 66) {
+            struct talk talk;
+            struct answer pinged, got, queued;
+            struct heard ping_heard, get_heard;
+            struct bytes out = {0};
+            uint8_t *buffer = guarded_new(16);
+            memset(buffer, 0x77, 16);
+            struct ist_get_item item = {.key = key_of("a"), .buffer = buffer, .buffer_bytes = 16};
+            struct ist_request *request = NULL;
+            talk_init(&talk);
+            talk.feed_max = feed_max;
+            talk_open(&talk, usual_server());
+            assert_int_equal(ping(&talk, &pinged, TALK_NEVER), IST_OK);
+            enum ist_status made = ist_request_new_get(&talk.failing.alloc, &item, 1, &request);
+            assert_int_equal(talk_submit(&talk, made, request, &got, TALK_NEVER), IST_OK);
+            (void)talk_take(&talk, SIZE_MAX);
+            assert_true(talk_hear(&talk, &ping_heard) && talk_hear(&talk, &get_heard));
+            assert_int_equal(ping(&talk, &queued, TALK_NEVER), IST_OK);
+            say_wrong(&out, &ping_heard, &get_heard, which);
+            say_value(&out, 'v', 30); /* bytes behind it are not looked at */
+            (void)talk_feed_all(&talk, &out);
+            if (ist_exchange_fault(talk.exchange) != IST_PROTOCOL) {
+                fail_msg("reply %zu in pieces of %zu", which, feed_max);
+            }
+            talk_end(&talk, ist_exchange_fault(talk.exchange));
+            assert_int_equal(pinged.calls + got.calls + queued.calls, 3);
+            assert_int_equal(pinged.status, which == 12 ? IST_OK : IST_PROTOCOL);
+            assert_int_equal(got.status, IST_PROTOCOL);
+            assert_int_equal(item.status, IST_PROTOCOL);
+            assert_int_equal(queued.status, IST_PROTOCOL);
+            for (size_t i = 0; i < 16; i++) {
+                assert_int_equal(buffer[i], 0x77);
+            }
+            guarded_free(buffer, 16);
+            bytes_free(&out);
+            talk_fini(&talk);
+        }
+    }
+}
+
+/* A request cannot be answered before it is asked. */
+static void test_server__answers_what_is_half_sent__protocol(void **state) {
+    (void)state;
+    struct talk talk;
+    struct answer answer;
+    struct bytes out = {0};
+    talk_init(&talk);
+    talk_open(&talk, usual_server());
+    assert_int_equal(ping(&talk, &answer, TALK_NEVER), IST_OK);
+    size_t before = talk.said.count;
+    (void)talk_take(&talk, IST_FRAME_BYTES - 1);
+    struct bytes whole = {0};
+    bytes_add(&whole, talk.said.data + before, IST_FRAME_BYTES - 1);
+    bytes_add(&whole, "", 1); /* the last byte of a header is 0 here */
+    struct ist_frame frame;
+    assert_int_equal(ist_frame_decode(ist_span_of(whole.data, whole.count), &frame), IST_OK);
+    say_header(&out, IST_OP_PING, IST_FRAME_REPLY, frame.request_id, 0, 0);
+    (void)talk_feed_all(&talk, &out);
+    assert_int_equal(ist_exchange_fault(talk.exchange), IST_PROTOCOL);
+    bytes_free(&out);
+    bytes_free(&whole);
+    talk_fini(&talk);
+    assert_int_equal(answer.status, IST_PEER);
+}
+
+/* The end comes in the order of the submits, and a new session starts afresh. */
+static void test_end__with_requests_everywhere__order_and_a_new_session(void **state) {
+    (void)state;
+    struct talk talk;
+    struct answer answers[5];
+    struct bytes out = {0};
+    struct heard heard;
+    struct ist_hello_reply server = *usual_server();
+    server.in_flight_max = 4;
+    talk_init(&talk);
+    talk_open(&talk, &server);
+    for (size_t i = 0; i < 5; i++) {
+        assert_int_equal(ping(&talk, &answers[i], TALK_NEVER), IST_OK);
+    }
+    (void)talk_take(&talk, 2 * IST_FRAME_BYTES + 7); /* two sent, one in part, one not, one waits */
+    assert_true(talk_hear(&talk, &heard));
+    say_header(&out, IST_OP_PING, IST_FRAME_REPLY, heard.frame.request_id, 0, 0);
+    assert_int_equal(talk_feed(&talk, out.data, 31), 31);
+    talk_end(&talk, IST_PEER);
+    for (unsigned i = 0; i < 5; i++) {
+        assert_int_equal(answers[i].calls, 1);
+        assert_int_equal(answers[i].order, i + 1);
+        assert_int_equal(answers[i].status, IST_PEER);
+    }
+    assert_true(ist_exchange_incarnation(talk.exchange) == 0);
+    out.count = 0;
+    assert_int_equal(ping(&talk, &answers[0], TALK_NEVER), IST_OK);
+    talk_open(&talk, &server);
+    (void)talk_take(&talk, SIZE_MAX);
+    assert_true(talk_hear(&talk, &heard));
+    say_ok(&out, &heard);
+    talk_feed_all(&talk, &out);
+    assert_int_equal(answers[0].status, IST_OK);
+    assert_int_equal(answers[0].calls, 1);
+    bytes_free(&out);
+    talk_fini(&talk);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_replies__split_at_every_byte__same_answers),
+        cmocka_unit_test_teardown(test_both_ways__random_pieces__same_answers, replay_teardown),
+        cmocka_unit_test(test_replies__cut_at_every_byte__answered_or_peer),
+        cmocka_unit_test_teardown(test_replies__flipped_bits__called_back_once_and_no_harm,
+                                  replay_teardown),
+        cmocka_unit_test(test_memory__nth_allocation_fails__each_answered_once),
+        cmocka_unit_test(test_submit__too_many_in_flight__again_then_room),
+        cmocka_unit_test(test_server__allows_two_in_flight__third_waits),
+        cmocka_unit_test(test_server__smaller_limits__invalid_without_sending),
+        cmocka_unit_test(test_hello__first_and_alone__body_is_one_a_server_takes),
+        cmocka_unit_test(test_hello__wrong_replies__protocol_and_requests_are_kept),
+        cmocka_unit_test(test_server__wrong_replies__protocol_for_all),
+        cmocka_unit_test(test_server__answers_what_is_half_sent__protocol),
+        cmocka_unit_test(test_end__with_requests_everywhere__order_and_a_new_session),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
