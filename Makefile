@@ -63,6 +63,8 @@ TESTS += test_stats
 TESTS += test_rdma_session
 # client
 TESTS += test_both_ends
+TESTS += test_client
+TESTS += test_client_threads
 TESTS += test_deadlines
 TESTS += test_endpoint
 TESTS += test_exchange
@@ -220,6 +222,8 @@ $(filter-out $(B)/tests/test_hca_%,$(TEST_PROGRAMS)): $(B)/tests/%: $(B)/obj/tes
 $(filter $(B)/tests/test_hca_%,$(TEST_PROGRAMS)): $(B)/tests/%: $(B)/obj/tests/%.o $(B)/obj/tests/hca_pair.o $(B)/obj/tests/support.o $(ROOMS) $(HCA_A)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(TEST_ROOMS) $(DAEMON_LIBS) $(TOOL_LIBS) -lcmocka
+
+$(B)/tests/test_client $(B)/tests/test_client_threads: $(B)/obj/tests/fake_server.o
 
 # Programs that start the daemon; the harness is theirs.
 $(INTEGRATION_PROGRAMS): $(B)/tests/integration/%: $(B)/obj/tests/integration/%.o $(HARNESS_O) $(B)/obj/tests/support.o $(ROOMS)
