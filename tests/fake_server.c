@@ -18,6 +18,7 @@
 
 #define CONNECTIONS_MAX 32
 #define READ_BYTES 65536u
+#define KEYS_MAX 64
 
 struct fake_connection {
     struct fake *fake;
@@ -86,14 +87,12 @@ static void add_value(struct bytes *out, uint64_t value_bytes) {
 
 static void answer_keys(struct fake_connection *c, const struct ist_frame *asked,
                         struct ist_span request) {
-    static struct ist_span keys[IST_KEYS_PER_REQUEST_MAX];
-    static uint64_t rooms[IST_KEYS_PER_REQUEST_MAX];
+    struct ist_span keys[KEYS_MAX];
+    uint64_t rooms[KEYS_MAX];
     size_t count = 0, rooms_count;
-    uint8_t statuses[64] = {0}, body[2048];
-    uint64_t lengths[64] = {0}, payload_bytes = 0;
-    IST_ASSERT(ist_codec_decode_keys(request, keys, rooms, IST_KEYS_PER_REQUEST_MAX, &count,
-                                     &rooms_count) == IST_OK);
-    IST_ASSERT(count <= 64);
+    uint8_t statuses[KEYS_MAX] = {0}, body[2048];
+    uint64_t lengths[KEYS_MAX] = {0}, payload_bytes = 0;
+    IST_ASSERT(ist_codec_decode_keys(request, keys, rooms, KEYS_MAX, &count, &rooms_count) == IST_OK);
     bool is_get = asked->operation == IST_OP_GET;
     for (size_t i = 0; i < count && is_get; i++) {
         char text[32];
@@ -212,7 +211,7 @@ static bool is_deaf(const struct fake_connection *c) {
 
 static void serve(struct fake_connection *c, short ready) {
     if ((ready & (POLLIN | POLLHUP | POLLERR)) != 0 && !is_deaf(c)) {
-        static uint8_t piece[READ_BYTES];
+        uint8_t piece[READ_BYTES];
         ssize_t got = recv(c->fd, piece, sizeof(piece), 0);
         if (got <= 0) {
             drop(c);

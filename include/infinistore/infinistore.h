@@ -9,16 +9,17 @@
  * buffers, out-pointers) must stay valid and unmoved until then. A submit that does not return OK
  * never calls back.
  *
- * A client may be used from any number of threads. A callback may submit further requests; it must
- * not call a blocking form, ist_client_process() or ist_client_free().
+ * A client may be used from any number of threads. Callbacks run one at a time. A callback may submit
+ * further requests; it must not call a blocking form (refused with INVALID), ist_client_process() (does
+ * nothing) or ist_client_free().
  *
  * A client survives its server: when the connection is lost, what is in flight ends with PEER, and
- * the next request connects again. ist_client_incarnation() tells whether it found the same server
- * process (the cache is still there) or a new one (it is empty).
+ * the next request connects again, without making its submit wait. ist_client_incarnation() tells
+ * whether it found the same server process (the cache is still there) or a new one (it is empty).
  *
  * Return of a batch: OK when every item is OK; else the status of the first item that is not, with
- * each item's own in `status`. Of the session's statuses (PEER, TIMEOUT, PROTOCOL) every item gets
- * the same. After TIMEOUT or PEER a put may or may not have taken effect.
+ * each item's own in `status`. Of the session's statuses (PEER, TIMEOUT, PROTOCOL), and of a submit that
+ * is refused, every item gets the same. After TIMEOUT or PEER a put may or may not have taken effect.
  *
  * timeout_ns: from the submit; 0 means the client's default. */
 #ifndef INFINISTORE_INFINISTORE_H
@@ -109,7 +110,7 @@ size_t ist_client_in_flight(const struct ist_client *client);
  * request become visible together, when all its bytes have arrived; a failed put leaves no trace.
  * Submit returns OK, INVALID (count 0 or above IST_KEYS_PER_REQUEST_MAX, a key or value of 0 bytes, a
  * key above IST_KEY_BYTES_MAX: nothing is sent), NO_MEMORY, AGAIN (IST_REQUESTS_IN_FLIGHT_MAX),
- * PEER. */
+ * PEER (the client is being freed). */
 enum ist_status ist_put_async(struct ist_client *client, struct ist_put_item *items, size_t count,
                               unsigned flags, uint64_t timeout_ns, ist_done_fn done, void *arg);
 enum ist_status ist_put(struct ist_client *client, struct ist_put_item *items, size_t count,
