@@ -126,6 +126,8 @@ TESTS += test_replay_plan
 TESTS += test_replay_series
 # not run by sanitizers and valgrind yet: their deadlines were only tried at full speed
 RELEASE_ONLY := test_both_ends test_client test_client_threads test_deadlines test_exchange test_request
+# what every RC device does: run on the software HCA here, on real devices by whoever has them
+CONFORMANCE := deviations errors link objects transfers verbs
 HARNESS := cli harness http program pty raw values
 INTEGRATION :=
 INTEGRATION += test_hostile
@@ -164,6 +166,9 @@ LIB_SO := $(B)/libinfinistore.so.0
 ROOMS := $(B)/librooms.a
 HCA_A := $(B)/libhca.a
 PROGRAMS := $(B)/infinistore $(B)/infinistore-cli $(B)/infinistore-bench
+CONFORMANCE_O := $(CONFORMANCE:%=$(B)/obj/tests/conformance/%.o)
+CONFORMANCE_HCA := $(B)/tests/conformance/verbs_hca
+CONFORMANCE_DEVICES := $(B)/tests/conformance/verbs
 TEST_PROGRAMS := $(TESTS:%=$(B)/tests/%)
 HARNESS_O := $(HARNESS:%=$(B)/obj/tests/integration/%.o)
 INTEGRATION_PROGRAMS := $(INTEGRATION:%=$(B)/tests/integration/%)
@@ -227,6 +232,13 @@ $(filter $(B)/tests/test_hca_%,$(TEST_PROGRAMS)): $(B)/tests/%: $(B)/obj/tests/%
 
 $(B)/tests/test_client $(B)/tests/test_client_threads: $(B)/obj/tests/fake_server.o
 
+$(CONFORMANCE_HCA): $(CONFORMANCE_O) $(B)/obj/tests/conformance/place_hca.o $(B)/obj/tests/support.o $(HCA_A) $(BASE_O)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $(filter-out $(HCA_A) $(BASE_O),$^) $(HCA_A) $(BASE_O) -lcmocka
+$(CONFORMANCE_DEVICES): $(CONFORMANCE_O) $(B)/obj/tests/conformance/place_devices.o $(B)/obj/tests/support.o
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $^ -libverbs -lcmocka
+
 # Programs that start the daemon; the harness is theirs.
 $(INTEGRATION_PROGRAMS): $(B)/tests/integration/%: $(B)/obj/tests/integration/%.o $(HARNESS_O) $(B)/obj/tests/support.o $(ROOMS)
 	@mkdir -p $(@D)
@@ -237,12 +249,12 @@ $(INTEGRATION_PROGRAMS): $(B)/tests/integration/%: $(B)/obj/tests/integration/%.
 # ---- checks --------------------------------------------------------------------------------------
 .PHONY: tests programs unit-programs integration-programs print-programs
 tests: unit-programs integration-programs
-unit-programs: $(TEST_PROGRAMS)
+unit-programs: $(TEST_PROGRAMS) $(CONFORMANCE_HCA) $(CONFORMANCE_DEVICES)
 integration-programs: $(INTEGRATION_PROGRAMS) $(B)/infinistore
 programs: $(PROGRAMS)
 print-programs:
-	@echo $(if $(filter unit,$(KIND)),$(TEST_PROGRAMS))\
-	      $(if $(filter slowed,$(KIND)),$(filter-out $(RELEASE_ONLY:%=$(B)/tests/%),$(TEST_PROGRAMS)))\
+	@echo $(if $(filter unit,$(KIND)),$(TEST_PROGRAMS) $(CONFORMANCE_HCA))\
+	      $(if $(filter slowed,$(KIND)),$(filter-out $(RELEASE_ONLY:%=$(B)/tests/%),$(TEST_PROGRAMS)) $(CONFORMANCE_HCA))\
 	      $(if $(filter integration,$(KIND)),$(INTEGRATION_PROGRAMS))\
 	      $(if $(filter valgrind,$(KIND)),$(INTEGRATION_VALGRIND:%=$(B)/tests/integration/%))
 

@@ -36,7 +36,7 @@
  *    QP_REQ_ERR there. A peer that is dead, gone, in ERR, before RTR, expects another PSN or another address:
  *    RETRY_EXC_ERR. The first message to a peer in RTR raises COMM_EST there.
  *  7 After an error the first failure is real and the rest are WR_FLUSH_ERR, also those unsignalled; posts to a
- *    queue pair in ERR are accepted and flushed. Entries of an SRQ are not flushed; LAST_WQE_REACHED comes when the
+ *    queue pair in ERR are accepted and flushed (rxe: not receives). Entries of an SRQ are not flushed; LAST_WQE_REACHED comes when the
  *    queue pair holds none any more. In a failed completion only wr_id, status, qp_num and vendor_err are valid (man
  *    poll_cq), the rest is junk; so are, in a good one, the fields that its kind does not define. Destroying or
  *    resetting a queue pair drops its completions or leaves them, by the seed.
