@@ -104,9 +104,11 @@ static void assert_one_line(const struct replay *replay, const char *words) {
 
 static void test_replay__small_pool__evicts_and_every_byte_is_right(void **state) {
     (void)state;
-    struct server *server = server_start("--prealloc-size", "24M", "--minimal-allocate-size", "4");
+    bool slow = daemon_is_slow();
+    struct server *server =
+        server_start("--prealloc-size", slow ? "6M" : "24M", "--minimal-allocate-size", "4");
     struct replay replay;
-    replay_run(&replay, server, "", "--requests", daemon_is_slow() ? "40" : "400", SMALL);
+    replay_run(&replay, server, "", "--requests", slow ? "100" : "400", SMALL);
     assert_code(&replay, 0);
     assert_string_equal(replay.outcome.err, "");
     assert_true(number_of(&replay, "wrong_values") == 0);
@@ -230,11 +232,11 @@ static void test_replay__no_size_asked_for__fits_the_pool(void **state) {
 /* The daemon serves while its pool still grows. */
 static void test_replay__pool_not_yet_whole__waits_for_it(void **state) {
     (void)state;
-    struct server *server = server_start("--prealloc-size", "512M");
+    struct server *server = server_start("--prealloc-size", "192M");
     struct replay replay;
     replay_run(&replay, server, TINY, "--trace", "-");
     assert_code(&replay, 0);
-    assert_true(number_of(&replay, "pool_ready_bytes") == 512 * MIB);
+    assert_true(number_of(&replay, "pool_ready_bytes") == 192 * MIB);
     replay_fini(&replay);
     server_stop(server);
 }
