@@ -155,7 +155,7 @@ static void test_table__troubles__each_is_told(void **state) {
     assert_has(text, "14  values; the first: k: byte 3");
     assert_has_not(text, "every byte was right");
     assert_has(text, "1.500  s at most");
-    assert_has(text, "4.0 bytes for each");
+    assert_has(text, "4.0 bytes for each byte");
     assert_has(text, "ended early: get of request 9: broken");
     free(text);
     figures->failure[0] = '\0';

@@ -170,11 +170,12 @@ static void note_rounding(FILE *out, const struct ist_replay_result *result) {
     char size[IST_SIZE_TEXT_MAX];
     const struct ist_replay_server *after = &result->after;
     if (after->keys > 0 && after->committed_bytes > after->value_bytes + after->value_bytes / 4) {
-        fprintf(out,
-                "note     the server keeps %.1f bytes for each that is stored: it rounds values of %s "
-                "up (--minimal-allocate-size)\n",
-                (double)after->committed_bytes / (double)after->value_bytes,
-                ist_size_text(result->plan.layer_bytes, size));
+        fprintf(
+            out,
+            "note     the server takes %.1f bytes for each byte that it stores: it rounds values of %s "
+            "up (--minimal-allocate-size)\n",
+            (double)after->committed_bytes / (double)after->value_bytes,
+            ist_size_text(result->plan.layer_bytes, size));
     }
 }
 

@@ -162,8 +162,9 @@ static void join_workers(struct run *run) {
 /* ---- the main thread ------------------------------------------------------------------------------ */
 
 static void ask_server(struct run *run) {
-    /* What does not answer shows in the clients, which wait longer. */
-    (void)!ist_replay_server_read(run->control, STAT_TIMEOUT_NS, &run->result->after);
+    /* A server that does not answer shows in the clients, which wait longer. */
+    enum ist_status status = ist_replay_server_read(run->control, STAT_TIMEOUT_NS, &run->result->after);
+    (void)status;
     uint64_t incarnation = ist_client_incarnation(run->control);
     if (incarnation != 0 && incarnation != run->incarnation && !ist_replay_tally_failed(&run->tally)) {
         ist_replay_tally_fail(&run->tally, "the server was restarted in between");
