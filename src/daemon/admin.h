@@ -19,8 +19,8 @@ struct ist_admin;
 #define IST_ADMIN_ADDRESSES_MAX 32        /* sockets, and threads */
 #define IST_ADMIN_URL_BYTES_MAX 2048u     /* path and query: longer ones are 414 */
 #define IST_ADMIN_BODY_BYTES_MAX 16384u   /* no page needs one; what is announced longer is 413 */
-#define IST_ADMIN_CONNECTIONS_MAX 256u    /* per address */
-#define IST_ADMIN_CONNECTIONS_OF_ONE 64u  /* of these, from one peer's address */
+#define IST_ADMIN_CONNECTIONS_MAX 128u    /* per address */
+#define IST_ADMIN_CONNECTIONS_OF_ONE 32u  /* of these, from one peer's address */
 #define IST_ADMIN_CONNECTION_BYTES 32768u /* memory of one, headers included */
 #define IST_ADMIN_IDLE_SEC 10u            /* a connection without a byte */
 

@@ -37,8 +37,8 @@
 /* --auto-increase: this much more when the pool is filled to this share. */
 #define INCREASE_BYTES (10ull << 30)
 #define INCREASE_THRESHOLD 0.8
-/* Descriptors that are no client's: listeners, HTTP, the loop's own. */
-#define OWN_DESCRIPTORS 128u
+/* Descriptors that are no client's: listeners, the loop's own, and room for a self-test. HTTP's come on top. */
+#define OWN_DESCRIPTORS 64u
 
 struct daemon {
     const struct ist_config *config;
@@ -347,8 +347,8 @@ static enum ist_status announce(struct daemon *daemon) {
 /* One session needs one descriptor. */
 static void limit_sessions(struct daemon *daemon, uint64_t descriptors) {
     daemon->sessions_max = daemon->config->sessions_max;
-    uint64_t possible =
-        descriptors > 2 * OWN_DESCRIPTORS ? descriptors - OWN_DESCRIPTORS : descriptors / 2;
+    uint64_t own = OWN_DESCRIPTORS + daemon->config->host_count * IST_ADMIN_CONNECTIONS_MAX;
+    uint64_t possible = descriptors > 2 * own ? descriptors - own : descriptors / 2;
     if (daemon->sessions_max > possible) {
         ist_log_warning(&daemon->log, 0,
                         "%" PRIu64 " descriptors allow %" PRIu64 " sessions, not %" PRIu32, descriptors,

@@ -116,8 +116,11 @@ static bool set_flag(const struct ist_option *option, struct ist_config *config,
 }
 
 static bool set_text(const struct ist_option *option, struct ist_config *config, const char *text) {
+    if (text[0] == '\0') {
+        return false;
+    }
     *(const char **)field(option, config) = text;
-    return text[0] != '\0';
+    return true;
 }
 
 static bool set_level(const struct ist_option *option, struct ist_config *config, const char *text) {
@@ -197,8 +200,8 @@ static bool set_hosts(const struct ist_option *option, struct ist_config *config
 
 /* ---- all of them ------------------------------------------------------------------------------------ */
 
-/* Numbers up to here are exact in a double. */
-#define SIZE_HIGHEST 9007199254740992.
+/* No machine has so much, and what is added to it for rounding does not overflow. */
+#define POOL_HIGHEST 0x1p63
 
 static const struct ist_option options[] = {
     {.name = "host",
@@ -245,7 +248,7 @@ static const struct ist_option options[] = {
      .set = set_size,
      .at = offsetof(struct ist_config, prealloc_bytes),
      .lowest = 1,
-     .highest = SIZE_HIGHEST * 1024,
+     .highest = POOL_HIGHEST,
      .unit = GIB,
      .expects = "a size in GB or with a suffix, more than 0",
      .section = "The pool (a SIZE may have a suffix: 512M, 4K, 1.5G, 2T)",
@@ -269,7 +272,7 @@ static const struct ist_option options[] = {
      .set = set_size,
      .at = offsetof(struct ist_config, max_pool_bytes),
      .lowest = 1,
-     .highest = SIZE_HIGHEST * 1024,
+     .highest = POOL_HIGHEST,
      .unit = GIB,
      .expects = "a size in GB or with a suffix, more than 0",
      .help = "grow no further, in GB (0.9 of what is\navailable at the start)"},

@@ -65,18 +65,15 @@ static void answer_count(struct ist_routes *routes, const char *name, uint64_t c
 static bool call(struct ist_routes *routes, const struct ist_control_request *request,
                  uint64_t timeout_ns, struct ist_control_answer *control,
                  struct ist_route_answer *answer) {
-    switch (ist_control_call(routes->control, request, timeout_ns, control)) {
-    case IST_OK: return true;
-    case IST_NO_SPACE:
-        ist_routes_refuse(routes->alloc, 503, "too many requests at a time", answer);
-        return false;
-    case IST_PEER:
-        ist_routes_refuse(routes->alloc, 503, "the daemon is shutting down", answer);
-        return false;
-    default:
-        ist_routes_refuse(routes->alloc, 503, "the daemon does not answer in time", answer);
-        return false;
+    enum ist_status status = ist_control_call(routes->control, request, timeout_ns, control);
+    if (status != IST_OK) {
+        ist_routes_refuse(routes->alloc, 503,
+                          status == IST_NO_SPACE ? "too many requests at a time"
+                          : status == IST_PEER   ? "the daemon is shutting down"
+                                                 : "the daemon does not answer in time",
+                          answer);
     }
+    return status == IST_OK;
 }
 
 /* ---- the pages -------------------------------------------------------------------------------------- */
