@@ -215,24 +215,14 @@ static struct ist_key key_to_blame(const struct ist_bench_request *request) {
     return request->keys[0];
 }
 
-static void request_finish(struct ist_bench_request *request, enum ist_status status) {
-    struct worker *worker = request->owner;
-    ist_histogram_record(&worker->latency, ist_bench_now_ns() - request->begun_ns);
-    worker->done++;
-    worker->idle[worker->idle_count++] = request;
-    if (status == IST_OK) {
-        check_answer(worker->load, request);
-    } else {
-        fail_on_key(worker->load, request->op, key_to_blame(request), status);
-    }
-}
+static void on_done(struct ist_bench_request *request, enum ist_status status);
 
 static void request_fill(struct ist_bench_request *request, const struct ist_bench_slice *slice,
                          size_t first, size_t count) {
     const struct ist_bench_set *set = slice->set;
     request->op = slice->op;
     request->count = count;
-    request->done = request_finish;
+    request->done = on_done;
     for (size_t i = 0; i < count; i++) {
         struct ist_key key = ist_bench_set_key(set, first + i);
         switch (slice->op) {
@@ -277,6 +267,18 @@ static struct ist_bench_request *next_request(struct worker *worker) {
     return request;
 }
 
+static void request_finish(struct ist_bench_request *request, enum ist_status status) {
+    struct worker *worker = request->owner;
+    ist_histogram_record(&worker->latency, ist_bench_now_ns() - request->begun_ns);
+    worker->done++;
+    worker->idle[worker->idle_count++] = request;
+    if (status == IST_OK) {
+        check_answer(worker->load, request);
+    } else {
+        fail_on_key(worker->load, request->op, key_to_blame(request), status);
+    }
+}
+
 static void run_one_by_one(struct worker *worker) {
     const struct ist_bench_peer *peer = worker->load->peer;
     for (;;) {
@@ -288,20 +290,30 @@ static void run_one_by_one(struct worker *worker) {
     }
 }
 
+/* False: there is nothing to submit, or the link takes no more. */
+static bool submit_next(struct worker *worker) {
+    struct ist_bench_request *request = next_request(worker);
+    if (request == NULL) {
+        return false;
+    }
+    enum ist_status status = worker->load->peer->submit(worker->link, request);
+    if (status != IST_OK) {
+        request_finish(request, status);
+    }
+    return status == IST_OK;
+}
+
+/* The next request follows from within: a peer sends together what several answers at once have freed. */
+static void on_done(struct ist_bench_request *request, enum ist_status status) {
+    request_finish(request, status);
+    (void)submit_next(request->owner);
+}
+
 static void run_in_depth(struct worker *worker) {
     struct ist_bench_load *load = worker->load;
-    for (bool more = true;;) {
-        while (more && worker->idle_count > 0) {
-            struct ist_bench_request *request = next_request(worker);
-            more = request != NULL;
-            enum ist_status status = more ? load->peer->submit(worker->link, request) : IST_OK;
-            if (status != IST_OK) {
-                request_finish(request, status);
-            }
-        }
-        if (worker->idle_count == load->shape.depth) {
-            return;
-        }
+    while (worker->idle_count > 0 && submit_next(worker)) {
+    }
+    while (worker->idle_count < load->shape.depth) {
         enum ist_status status = load->peer->wait(worker->link);
         if (status != IST_OK) {
             fail(load, status, "%s: %s", load->peer->name, ist_status_text(status));

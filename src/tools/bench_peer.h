@@ -36,7 +36,7 @@ struct ist_bench_peer {
 
     /* Sends the request and waits for its answer; done() is not called. Only while none is in flight. */
     enum ist_status (*call)(void *link, struct ist_bench_request *request);
-    /* Takes the request; done() is called later, by wait() or close(). Not OK: never. */
+    /* Takes the request; done() is called later, by wait() or close(), and may itself submit. Not OK: never. */
     enum ist_status (*submit)(void *link, struct ist_bench_request *request);
     /* Until at least one request was done. Only while there are some in flight. */
     enum ist_status (*wait)(void *link);
