@@ -14,7 +14,15 @@
 #include "client/clock.h"
 
 #define BUFFERS_MAX 1024      /* of one system call: IOV_MAX */
-#define TURN_BYTES (4u << 20) /* moved each way before others get a turn */
+#define TURN_BYTES (4u << 20) /* sent before others get a turn */
+/* Received before the requests that are answered by it are called back, and what these submit is sent: the server
+ * works on that while we go on receiving. */
+#define RECV_TURN_BYTES (16u << 10)
+/* Of one system call. While it runs the kernel puts the server's acknowledgements aside: larger ones starve it. */
+#define SEND_BYTES_MAX (1u << 20)
+/* How much of a payload must be there before the kernel wakes us, and from which length on that pays. */
+#define LOW_WATER_BYTES_MAX (128u << 10)
+#define LOW_WATER_BYTES_MIN (16u << 10)
 #define RETRY_NS 10000000ull  /* a local socket whose backlog is full cannot be waited for */
 #define KEEPALIVE_IDLE_SEC 10 /* a peer that vanished is noticed after about 25 s of silence */
 #define KEEPALIVE_INTERVAL_SEC 5
@@ -50,6 +58,8 @@ static void set_fd(struct ist_connection *connection, int fd) {
     connection->fd = fd;
     connection->generation++;
     connection->send_blocked = false;
+    connection->recv_more = false;
+    connection->low_water_bytes = 1; /* man 7 socket: SO_RCVLOWAT */
 }
 
 static void drop_fd(struct ist_connection *connection) {
@@ -246,6 +256,18 @@ static uint64_t sum_of(const struct iovec *buffers, size_t count) {
     return bytes;
 }
 
+/* No more than `most` bytes of them. Returns how many buffers are left. */
+static size_t cut(struct iovec *buffers, size_t count, uint64_t most) {
+    size_t used = 0;
+    for (uint64_t bytes = 0; used < count && bytes < most; used++) {
+        if (buffers[used].iov_len > most - bytes) {
+            buffers[used].iov_len = (size_t)(most - bytes);
+        }
+        bytes += buffers[used].iov_len;
+    }
+    return used;
+}
+
 /* Has the exchange had enough? True: the connection is gone. */
 static bool check_fault(struct ist_connection *connection, uint64_t now_ns) {
     enum ist_status fault = ist_exchange_fault(connection->exchange);
@@ -276,7 +298,8 @@ static bool receive_some(struct ist_connection *connection, uint64_t *budget, ui
     }
     uint64_t bytes = (uint64_t)received;
     /* Fewer bytes than asked for: there are no more, and the call that would say so can be saved. */
-    bool more = bytes == sum_of(buffers, count) && bytes < *budget;
+    connection->recv_more = bytes == sum_of(buffers, count);
+    bool more = connection->recv_more && bytes < *budget;
     *budget -= bytes < *budget ? bytes : *budget;
     ist_exchange_received(connection->exchange, bytes);
     if (check_fault(connection, now_ns)) {
@@ -289,16 +312,34 @@ static bool receive_some(struct ist_connection *connection, uint64_t *budget, ui
     return more;
 }
 
+/* In the middle of a payload, to be woken for every packet costs more than to copy it. Never more than what is
+ * still to come of it: the rest would be slept through. */
+static void set_low_water(struct ist_connection *connection) {
+    uint64_t left = ist_exchange_payload_left(connection->exchange);
+    int bytes = left < LOW_WATER_BYTES_MIN   ? 1
+                : left < LOW_WATER_BYTES_MAX ? (int)left
+                                             : (int)LOW_WATER_BYTES_MAX;
+    if (has_socket(connection) && bytes != connection->low_water_bytes &&
+        setsockopt(connection->fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof(bytes)) == 0) {
+        connection->low_water_bytes = bytes;
+    }
+}
+
 static void receive(struct ist_connection *connection, uint64_t now_ns) {
-    uint64_t budget = TURN_BYTES;
+    uint64_t budget = RECV_TURN_BYTES;
+    connection->recv_more = false;
     while (receive_some(connection, &budget, now_ns)) {
     }
+    set_low_water(connection);
 }
 
 /* Sending failed. What the server said before it closed may tell why. */
 static void send_failed(struct ist_connection *connection, int error, uint64_t now_ns) {
     uint64_t generation = connection->generation;
-    receive(connection, now_ns);
+    unsigned turns = 0;
+    do {
+        receive(connection, now_ns);
+    } while (connection->recv_more && ++turns < TURN_BYTES / RECV_TURN_BYTES);
     if (connection->generation == generation) {
         lose(connection, IST_PEER, text_of(error), now_ns);
     }
@@ -308,7 +349,8 @@ static void send_failed(struct ist_connection *connection, int error, uint64_t n
 static bool send_some(struct ist_connection *connection, uint64_t *budget, uint64_t now_ns) {
     struct iovec buffers[BUFFERS_MAX];
     struct msghdr message = {.msg_iov = buffers};
-    message.msg_iovlen = ist_exchange_send_buffers(connection->exchange, buffers, BUFFERS_MAX);
+    message.msg_iovlen = cut(
+        buffers, ist_exchange_send_buffers(connection->exchange, buffers, BUFFERS_MAX), SEND_BYTES_MAX);
     ssize_t sent = sendmsg(connection->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent < 0) {
         int error = errno;

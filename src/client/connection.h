@@ -40,6 +40,8 @@ struct ist_connection {
     int fd;              /* the socket's, the resolver's, or -1 */
     uint64_t generation; /* counts the descriptors */
     bool send_blocked;   /* the kernel said so; until poll says otherwise */
+    bool recv_more;      /* there may be more to receive: a turn ended before the socket was empty */
+    int low_water_bytes; /* what SO_RCVLOWAT is set to */
 
     size_t endpoint, address, address_count; /* which is tried, of how many */
     struct ist_address addresses[IST_ADDRESSES_MAX];
@@ -74,7 +76,7 @@ uint64_t ist_connection_deadline_ns(const struct ist_connection *connection);
 /* Sends what waits, as far as the socket takes it. */
 void ist_connection_flush(struct ist_connection *connection, uint64_t now_ns);
 /* Goes on with what is ready (POLLIN and POLLOUT as poll() says; claiming too much is harmless), and enforces
- * deadlines. */
+ * deadlines. Receives only so much: recv_more tells that the next call may find more. */
 void ist_connection_run(struct ist_connection *connection, short ready, uint64_t now_ns);
 
 #endif

@@ -10,6 +10,8 @@
 #include "base/assert.h"
 #include "client/clock.h"
 
+#define TURNS_MAX 64u /* of one call of ist_client_process() */
+
 /* ---- the descriptors for those who wait elsewhere -------------------------------------------------------- */
 
 static struct timespec timespec_of(uint64_t ns) {
@@ -291,7 +293,10 @@ size_t ist_driver_process(struct ist_driver *driver) {
         if (now_ns >= driver->timer_ns) {
             set_timer(driver, IST_NO_DEADLINE_NS);
         }
-        count = work(driver, POLLIN | POLLOUT, now_ns);
+        unsigned turns = 0;
+        do {
+            count += work(driver, POLLIN | POLLOUT, now_ns);
+        } while (driver->connection.recv_more && ++turns < TURNS_MAX);
         arm(driver);
         wake_leader(driver);
     }

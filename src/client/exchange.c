@@ -65,6 +65,16 @@ size_t ist_exchange_in_flight(const struct ist_exchange *exchange) {
     return exchange->in_flight;
 }
 
+uint64_t ist_exchange_payload_left(const struct ist_exchange *exchange) {
+    switch (exchange->step) {
+    case IST_RECEIVE_PAYLOAD:
+    case IST_RECEIVE_SKIP: return exchange->left;
+    case IST_RECEIVE_HEADER:
+    case IST_RECEIVE_BODY: break;
+    }
+    return 0;
+}
+
 void ist_exchange_break(struct ist_exchange *exchange, enum ist_status fault) {
     if (exchange->state != IST_EXCHANGE_BROKEN) {
         exchange->state = IST_EXCHANGE_BROKEN;

@@ -76,6 +76,9 @@ size_t ist_exchange_recv_buffers(struct ist_exchange *exchange, struct iovec *bu
 void ist_exchange_sent(struct ist_exchange *exchange, uint64_t bytes);
 void ist_exchange_received(struct ist_exchange *exchange, uint64_t bytes);
 
+/* Of a payload that is arriving: what is still to come. 0: none is. */
+uint64_t ist_exchange_payload_left(const struct ist_exchange *exchange);
+
 uint64_t ist_exchange_deadline_ns(const struct ist_exchange *exchange); /* IST_NO_DEADLINE_NS: none */
 void ist_exchange_tick(struct ist_exchange *exchange, uint64_t now_ns);
 

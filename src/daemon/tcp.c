@@ -18,6 +18,12 @@
 #define DISCARD_BYTES (64u << 10)     /* unwanted payload is read in pieces of this size */
 #define LAST_DISCARD_BYTES (1u << 20) /* what is thrown away unread before a close */
 #define WARNING_REST_SEC 10.
+/* Of one system call. While it runs the kernel puts the peer's acknowledgements aside: larger ones starve it. */
+#define SEND_BYTES_MAX (1ull << 20)
+/* How much of a payload must be there before the kernel wakes us, and from which length on that pays. */
+#define LOW_WATER_BYTES_MAX (128u << 10)
+#define LOW_WATER_BYTES_MIN (16u << 10)
+#define LOW_WATER_BUFFERS 8
 
 struct connection {
     struct ist_edge edge; /* first member: the session's user */
@@ -29,6 +35,7 @@ struct connection {
     uint64_t id;
     struct connection *previous, *next;
     int fd;
+    int low_water_bytes;             /* what SO_RCVLOWAT is set to */
     bool recv_blocked, send_blocked; /* the kernel said so; until the loop says otherwise */
 };
 
@@ -146,8 +153,9 @@ static bool connection_send(struct connection *connection, uint64_t *budget) {
     struct iovec vectors[BUFFERS_MAX];
     uint64_t bytes;
     size_t count = ist_session_send_buffers(connection->session, buffers, BUFFERS_MAX);
+    uint64_t most = *budget < SEND_BYTES_MAX ? *budget : SEND_BYTES_MAX;
     struct msghdr message = {.msg_iov = vectors};
-    message.msg_iovlen = translate(connection->tcp, buffers, count, *budget, vectors, &bytes);
+    message.msg_iovlen = translate(connection->tcp, buffers, count, most, vectors, &bytes);
     ssize_t sent = sendmsg(connection->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent < 0) {
         return connection_failed(connection, "send", &connection->send_blocked);
@@ -190,7 +198,28 @@ static void connection_copy(struct connection *connection) {
     }
 }
 
+/* In the middle of a payload, to be woken for every packet costs more than to copy it. Never more than what is
+ * still to come of the payload, also when some of that is here already: the rest would be slept through. */
+static void connection_set_low_water(struct connection *connection) {
+    struct ist_buffer buffers[LOW_WATER_BUFFERS];
+    size_t count = ist_session_recv_buffers(connection->session, buffers, LOW_WATER_BUFFERS);
+    uint64_t owed = 0;
+    for (size_t i = 0; i < count && buffers[i].kind != IST_BUFFER_MEMORY; i++) {
+        owed += buffers[i].bytes;
+    }
+    int bytes = owed < LOW_WATER_BYTES_MIN   ? 1
+                : owed < LOW_WATER_BYTES_MAX ? (int)owed
+                                             : (int)LOW_WATER_BYTES_MAX;
+    if (bytes != connection->low_water_bytes &&
+        setsockopt(connection->fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof(bytes)) == 0) {
+        connection->low_water_bytes = bytes;
+    }
+}
+
 static void connection_watch(struct connection *connection, unsigned wants) {
+    if ((wants & IST_WANT_RECV) != 0) {
+        connection_set_low_water(connection);
+    }
     int events =
         ((wants & IST_WANT_RECV) != 0 ? EV_READ : 0) | ((wants & IST_WANT_SEND) != 0 ? EV_WRITE : 0);
     struct ev_loop *loop = connection->tcp->config.loop;
@@ -296,6 +325,7 @@ void ist_tcp_accept(struct ist_tcp *tcp, int fd) {
     connection->edge.run = run_edge;
     connection->tcp = tcp;
     connection->fd = fd;
+    connection->low_water_bytes = 1; /* man 7 socket: SO_RCVLOWAT */
     connection->id = ++tcp->ids;
     enum ist_status status = ist_session_open(tcp->config.engine, connection->id, &connection->edge,
                                               ist_clock_ns(), &connection->session);
