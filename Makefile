@@ -64,10 +64,12 @@ TESTS += test_rdma_session
 # client
 TESTS += test_both_ends
 TESTS += test_client
+TESTS += test_client_connect
 TESTS += test_client_threads
 TESTS += test_deadlines
 TESTS += test_endpoint
 TESTS += test_exchange
+TESTS += test_exchange_faults
 TESTS += test_request
 # verbs
 TESTS += test_gid
@@ -230,7 +232,7 @@ $(filter $(B)/tests/test_hca_%,$(TEST_PROGRAMS)): $(B)/tests/%: $(B)/obj/tests/%
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(TEST_ROOMS) $(DAEMON_LIBS) $(TOOL_LIBS) -lcmocka
 
-$(B)/tests/test_client $(B)/tests/test_client_threads: $(B)/obj/tests/fake_server.o
+$(B)/tests/test_client $(B)/tests/test_client_connect $(B)/tests/test_client_threads: $(B)/obj/tests/fake_server.o
 
 $(CONFORMANCE_HCA): $(CONFORMANCE_O) $(B)/obj/tests/conformance/place_hca.o $(B)/obj/tests/support.o $(HCA_A) $(BASE_O)
 	@mkdir -p $(@D)

@@ -1,37 +1,13 @@
 /* One client in many threads: blocking calls of which one leads, an event loop beside them, and what happens to all of
  * them at once. Worth running with the thread sanitizer. */
-#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
 
-#include "client/clock.h"
-#include "infinistore/infinistore.h"
-#include "tests/fake_server.h"
-#include "tests/support.h"
+#include "tests/client_calls.h"
 
-#define MS 1000000ull
-#define PATIENCE_NS (20 * IST_NS_PER_SEC) /* a test that waits so long has failed */
 #define THREADS 8
-
-static struct fake *start_one(enum fake_way way) {
-    return fake_start(&way, 1, AF_INET, NULL);
-}
-
-static struct ist_client *client_of(const struct fake *fake) {
-    struct ist_client *client = NULL;
-    char error[200] = "";
-    const struct ist_client_options options = {.endpoints = fake_endpoint(fake),
-                                               .connect_timeout_ns = PATIENCE_NS,
-                                               .request_timeout_ns = PATIENCE_NS};
-    if (ist_client_new(&options, &client, error, sizeof(error)) != IST_OK) {
-        fail_msg("%s", error);
-    }
-    return client;
-}
 
 static void wait_for_in_flight(const struct ist_client *client, size_t count) {
     uint64_t until_ns = ist_client_now_ns() + PATIENCE_NS;

@@ -23,8 +23,9 @@
 /* How much of a payload must be there before the kernel wakes us, and from which length on that pays. */
 #define LOW_WATER_BYTES_MAX (128u << 10)
 #define LOW_WATER_BYTES_MIN (16u << 10)
-#define RETRY_NS 10000000ull  /* a local socket whose backlog is full cannot be waited for */
-#define KEEPALIVE_IDLE_SEC 10 /* a peer that vanished is noticed after about 25 s of silence */
+#define RETRY_NS 10000000ull   /* a local socket whose backlog is full cannot be waited for */
+#define SILENT_NS 100000000ull /* after so long a look costs less than a lost request */
+#define KEEPALIVE_IDLE_SEC 10  /* a peer that vanished is noticed after about 25 s of silence */
 #define KEEPALIVE_INTERVAL_SEC 5
 #define KEEPALIVE_PROBES 3
 
@@ -301,6 +302,7 @@ static bool receive_some(struct ist_connection *connection, uint64_t *budget, ui
     connection->recv_more = bytes == sum_of(buffers, count);
     bool more = connection->recv_more && bytes < *budget;
     *budget -= bytes < *budget ? bytes : *budget;
+    connection->moved_ns = now_ns;
     ist_exchange_received(connection->exchange, bytes);
     if (check_fault(connection, now_ns)) {
         return false;
@@ -331,6 +333,13 @@ static void receive(struct ist_connection *connection, uint64_t now_ns) {
     while (receive_some(connection, &budget, now_ns)) {
     }
     set_low_water(connection);
+}
+
+void ist_connection_look(struct ist_connection *connection, uint64_t now_ns) {
+    if (connection->state == IST_CONNECTION_OPEN && ist_exchange_in_flight(connection->exchange) == 0 &&
+        now_ns >= ist_later_ns(connection->moved_ns, SILENT_NS)) {
+        receive(connection, now_ns);
+    }
 }
 
 /* Sending failed. What the server said before it closed may tell why. */

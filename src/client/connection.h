@@ -42,6 +42,7 @@ struct ist_connection {
     bool send_blocked;   /* the kernel said so; until poll says otherwise */
     bool recv_more;      /* there may be more to receive: a turn ended before the socket was empty */
     int low_water_bytes; /* what SO_RCVLOWAT is set to */
+    uint64_t moved_ns;   /* when a byte last came */
 
     size_t endpoint, address, address_count; /* which is tried, of how many */
     struct ist_address addresses[IST_ADDRESSES_MAX];
@@ -63,6 +64,9 @@ enum ist_status ist_connection_init(struct ist_connection *connection, struct is
 /* Ended, and the exchange emptied. */
 void ist_connection_fini(struct ist_connection *connection);
 
+/* Of a connection that has been silent for a while and has nothing in flight: has the server closed it meanwhile? Called
+ * before a request is submitted, so that the request need not find out. */
+void ist_connection_look(struct ist_connection *connection, uint64_t now_ns);
 /* Begins to connect, unless it is connected or about to. */
 void ist_connection_open(struct ist_connection *connection, uint64_t now_ns);
 /* All requests end with this status; closes. */

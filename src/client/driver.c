@@ -225,6 +225,7 @@ static enum ist_status accept_request(struct ist_driver *driver, struct ist_requ
     if (driver->in_flight >= IST_REQUESTS_IN_FLIGHT_MAX) {
         return IST_AGAIN;
     }
+    ist_connection_look(&driver->connection, now_ns);
     enum ist_status status =
         ist_exchange_submit(driver->connection.exchange, request, ist_later_ns(now_ns, timeout_ns));
     if (status == IST_OK) {
