@@ -201,8 +201,8 @@ static void assert_all_answered_well(const struct given *given) {
 static void test_replies__split_at_every_byte__same_answers(void **state) {
     (void)state;
     size_t total = 2;
-    size_t step = getenv("IST_TEST_SHORT") == NULL ? 1 : 97;
-    for (size_t at = 1; at < total; at += at < 400 || at + 400 > total ? 1 : 13 * step) {
+    size_t step = getenv("IST_TEST_SHORT") == NULL ? 1 : 97, ends = step == 1 ? 400 : 50;
+    for (size_t at = 1; at < total; at += at < ends || at + ends > total ? 1 : 13 * step) {
         struct talk talk;
         struct given given;
         struct bytes replies = {0};
@@ -261,8 +261,8 @@ static void test_both_ways__random_pieces__same_answers(void **state) {
 static void test_replies__cut_at_every_byte__answered_or_peer(void **state) {
     (void)state;
     size_t total = 1;
-    size_t step = getenv("IST_TEST_SHORT") == NULL ? 17 : 997;
-    for (size_t at = 0; at < total; at += at < 300 ? 1 : step) {
+    size_t step = getenv("IST_TEST_SHORT") == NULL ? 17 : 997, ends = step == 17 ? 300 : 50;
+    for (size_t at = 0; at < total; at += at < ends ? 1 : step) {
         struct talk talk;
         struct given given;
         struct bytes replies = {0};
@@ -321,7 +321,7 @@ static void garble(uint64_t seed) {
 
 static void test_replies__flipped_bits__called_back_once_and_no_harm(void **state) {
     (void)state;
-    replay_seeds(getenv("IST_TEST_SHORT") == NULL ? 1500 : 60, garble);
+    replay_seeds(getenv("IST_TEST_SHORT") == NULL ? 1500 : 25, garble);
 }
 
 /* Whichever allocation fails: what was accepted is answered once, what was not says so; nothing leaks. */
