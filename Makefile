@@ -126,8 +126,6 @@ TESTS += test_replay_report
 TESTS += test_replay_options
 TESTS += test_replay_plan
 TESTS += test_replay_series
-# not run by sanitizers and valgrind yet: their deadlines were only tried at full speed
-RELEASE_ONLY := test_both_ends test_client test_client_threads test_deadlines test_exchange test_request
 # what every RC device does: run on the software HCA here, on real devices by whoever has them
 CONFORMANCE := deviations errors link objects transfers verbs
 HARNESS := cli harness http program pty raw values
@@ -256,7 +254,6 @@ integration-programs: $(INTEGRATION_PROGRAMS) $(B)/infinistore
 programs: $(PROGRAMS)
 print-programs:
 	@echo $(if $(filter unit,$(KIND)),$(TEST_PROGRAMS) $(CONFORMANCE_HCA))\
-	      $(if $(filter slowed,$(KIND)),$(filter-out $(RELEASE_ONLY:%=$(B)/tests/%),$(TEST_PROGRAMS)) $(CONFORMANCE_HCA))\
 	      $(if $(filter integration,$(KIND)),$(INTEGRATION_PROGRAMS))\
 	      $(if $(filter valgrind,$(KIND)),$(INTEGRATION_VALGRIND:%=$(B)/tests/integration/%))
 
