@@ -48,6 +48,7 @@ TESTS :=
 # base, store
 TESTS += test_base
 TESTS += test_pool
+TESTS += test_pool_full
 TESTS += test_index
 TESTS += test_evict
 TESTS += test_store

@@ -164,7 +164,11 @@ static void model_unpin(struct model *model, int link) {
 static void model_step(struct model *model, uint64_t *random) {
     int link = (int)random_below(random, LINKS);
     uint64_t dice = random_below(random, 10);
-    if (!model->tracked[link]) {
+    if (random_below(random, 300) == 0) {
+        ist_evict_clear(model->evict);
+        memset(model->tracked, 0, sizeof(model->tracked));
+        model->count = 0;
+    } else if (!model->tracked[link]) {
         model->pinned[link] = dice < 3;
         ist_evict_insert(model->evict, &model->links[link], model->pinned[link]);
         model->tracked[link] = true;

@@ -188,6 +188,33 @@ static void test_index_prepare__no_memory__inserts_go_on_and_growth_catches_up(v
     assert_int_equal(failing.live, 0);
 }
 
+static void test_index_clear__very_many__empty_small_and_good_for_more(void **state) {
+    (void)state;
+    struct failing_alloc failing;
+    failing_alloc_init(&failing, 0);
+    struct ist_index *index;
+    assert_int_equal(ist_index_new(hash_key, &failing.alloc, &index), IST_OK);
+    uint64_t empty = ist_index_metadata_bytes(index);
+    enum { COUNT = 20000 };
+    static struct ist_index_node *nodes[COUNT];
+    for (int round = 0; round < 2; round++) {
+        for (uint64_t i = 0; i < COUNT; i++) {
+            nodes[i] = insert(index, ist_span_of(&i, sizeof(i)));
+        }
+        ist_index_check(index);
+        ist_index_clear(index);
+        ist_index_check(index);
+        assert_int_equal(ist_index_count(index), 0);
+        assert_true(ist_index_metadata_bytes(index) <= empty + 1024); /* the directory stays */
+        for (uint64_t i = 0; i < COUNT; i++) {
+            assert_null(ist_index_find(index, ist_span_of(&i, sizeof(i))));
+            free(nodes[i]);
+        }
+    }
+    ist_index_free(index);
+    assert_int_equal(failing.live, 0);
+}
+
 /* ---- against a list ------------------------------------------------------------------------------- */
 
 #define MODEL_KEYS 300
@@ -259,6 +286,7 @@ int main(void) {
         cmocka_unit_test(test_index_find__key_at_the_end_of_memory__reads_no_byte_more),
         cmocka_unit_test(test_index_find_batch__more_than_fits_one_chain__same_as_one_by_one),
         cmocka_unit_test(test_index_insert__very_many__no_large_allocation_and_little_memory),
+        cmocka_unit_test(test_index_clear__very_many__empty_small_and_good_for_more),
         cmocka_unit_test(test_index_prepare__no_memory__inserts_go_on_and_growth_catches_up),
         cmocka_unit_test_teardown(test_index__random_operations__agree_with_a_list, replay_teardown),
     };

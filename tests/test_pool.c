@@ -1,4 +1,4 @@
-/* runs and pool: against a bitmap, their limits, and how full the pool gets. */
+/* runs and pool: against a bitmap, and their limits. How full the pool gets: test_pool_full.c. */
 #include "tests/support.h"
 
 #include <string.h>
@@ -196,6 +196,56 @@ static void test_pool_hold__some_blocks__bound_what_is_possible(void **state) {
     ist_pool_free(pool);
 }
 
+static void test_runs_copy__from_fewer_units__the_same_set(void **state) {
+    (void)state;
+    struct ist_runs runs, from;
+    struct ist_run run;
+    ist_runs_init(&runs, 0, ist_alloc_system());
+    ist_runs_init(&from, 0, ist_alloc_system());
+    assert_int_equal(ist_runs_grow(&runs, 100), IST_OK);
+    ist_runs_add(&runs, (struct ist_run){.start = 90, .granules = 7});
+    ist_runs_copy(&runs, &from); /* of no units at all */
+    ist_runs_check(&runs);
+    assert_int_equal(ist_runs_longest(&runs), 0);
+    assert_int_equal(ist_runs_grow(&from, 50), IST_OK);
+    ist_runs_add(&from, (struct ist_run){.start = 40, .granules = 5});
+    ist_runs_add(&runs, (struct ist_run){.start = 40, .granules = 60});
+    ist_runs_copy(&runs, &from);
+    ist_runs_check(&runs);
+    assert_true(ist_runs_around(&runs, 42, &run));
+    assert_int_equal(run.start, 40);
+    assert_int_equal(run.granules, 5);
+    assert_int_equal(ist_runs_longest(&runs), 5);
+    ist_runs_fini(&runs);
+    ist_runs_fini(&from);
+}
+
+/* The growth that failed has left one of the pool's two sets larger than the other. */
+static void test_pool_release_unheld__after_a_growth_that_failed_half_way__all_but_held(void **state) {
+    (void)state;
+    for (uint64_t nth = 1; nth < 10; nth++) {
+        struct failing_alloc failing;
+        failing_alloc_init(&failing, 0);
+        struct ist_pool_config config = {
+            .min_block_bytes = 4 * KIB, .granule_bytes = 4 * KIB, .alloc = &failing.alloc};
+        struct ist_pool *pool;
+        assert_int_equal(ist_pool_new(&config, &pool), IST_OK);
+        ist_pool_release_unheld(pool);
+        assert_int_equal(ist_pool_grow(pool, 64 * KIB), IST_OK);
+        struct ist_block a = allocate(pool, 8 * KIB), b = allocate(pool, 4 * KIB);
+        ist_pool_unhold(pool, &a);
+        failing.fail_at = failing.calls + nth;
+        bool failed = ist_pool_grow(pool, 10 * MIB) != IST_OK;
+        ist_pool_release_unheld(pool);
+        ist_pool_check(pool);
+        assert_int_equal(ist_pool_free_bytes(pool), 60 * KIB + (failed ? 0 : 10 * MIB));
+        assert_int_equal(ist_pool_largest_free(pool), 52 * KIB + (failed ? 0 : 10 * MIB));
+        ist_pool_release(pool, &b);
+        ist_pool_free(pool);
+        assert_int_equal(failing.live, 0);
+    }
+}
+
 static void test_pool_next__blocks_and_gaps__finds_them_in_order(void **state) {
     (void)state;
     struct ist_pool *pool = pool_new(MIB);
@@ -311,6 +361,20 @@ static void model_window(struct model *model, uint64_t *random) {
     assert_true(ist_pool_largest_free(model->pool) >= granules * 512);
 }
 
+static void model_release_unheld(struct model *model) {
+    ist_pool_release_unheld(model->pool);
+    for (size_t i = 0; i < model->count;) {
+        if (model->held[i]) {
+            i++;
+            continue;
+        }
+        model_mark(model, &model->blocks[i], 1, 0);
+        model->count--;
+        model->blocks[i] = model->blocks[model->count];
+        model->held[i] = model->held[model->count];
+    }
+}
+
 static void model_step(struct model *model, uint64_t *random) {
     size_t free = 0;
     for (size_t i = 0; i < model->granules; i++) {
@@ -334,6 +398,8 @@ static void model_step(struct model *model, uint64_t *random) {
         more = more < MODEL_GRANULES - model->granules ? more : MODEL_GRANULES - model->granules;
         assert_int_equal(ist_pool_grow(model->pool, more * 512), IST_OK);
         model->granules += more;
+    } else if (dice == 99) {
+        model_release_unheld(model);
     }
 }
 
@@ -396,113 +462,6 @@ static void test_pool_window__held_on_both_sides__goes_elsewhere(void **state) {
     ist_pool_free(pool);
 }
 
-/* ---- utilisation ---------------------------------------------------------------------------------- */
-
-/* Sizes as they are asked for; `alternate` takes them in turn, else at random. */
-struct mix {
-    const char *name;
-    const uint64_t *sizes; /* NULL: anything from 4 KiB to 4 MiB */
-    size_t count;
-    bool alternate;
-    bool churn_at_random;                         /* who goes: any, or the oldest */
-    uint64_t mean_thousandths, least_thousandths; /* required */
-};
-
-#define LIVE_MAX 65536
-struct live {
-    struct ist_block block;
-    uint64_t asked;
-};
-
-/* Shares of the pool that were in use at a refusal, in thousandths. late: the mean of the last quarter. */
-struct utilisation {
-    uint64_t first, mean, least, late;
-};
-
-static uint64_t mix_size(const struct mix *mix, uint64_t turn, uint64_t *random) {
-    if (mix->sizes == NULL) {
-        return 4 * KIB + random_below(random, 4 * MIB - 4 * KIB + 1);
-    }
-    return mix->sizes[mix->alternate ? turn % mix->count : random_below(random, mix->count)];
-}
-
-/* Fills to the first refusal and keeps the pool full, letting blocks go until each next one fits. */
-static struct utilisation measure(const struct mix *mix, uint64_t pool_bytes,
-                                  uint64_t refusals_wanted) {
-    static struct live live[LIVE_MAX];
-    size_t first = 0; /* a ring */
-    size_t count = 0;
-    uint64_t random = 1;
-    uint64_t in_use = 0;
-    uint64_t refusals = 0;
-    uint64_t sum = 0;
-    uint64_t late_sum = 0;
-    struct utilisation result = {.least = 1000};
-    struct ist_pool *pool = pool_new(pool_bytes);
-    for (uint64_t turn = 0; refusals < refusals_wanted; turn++) {
-        uint64_t asked = mix_size(mix, turn, &random);
-        struct ist_block block;
-        if (ist_pool_allocate(pool, asked, &owner, &block) != IST_OK) {
-            uint64_t share = in_use * 1000 / pool_bytes;
-            result.first = refusals == 0 ? share : result.first;
-            result.least = share < result.least ? share : result.least;
-            sum += share;
-            late_sum += refusals >= refusals_wanted - refusals_wanted / 4 ? share : 0;
-            refusals++;
-            do {
-                size_t victim = (first + random_below(&random, count)) % LIVE_MAX;
-                if (mix->churn_at_random) {
-                    struct live moved = live[victim];
-                    live[victim] = live[first];
-                    live[first] = moved;
-                }
-                in_use -= live[first].asked;
-                ist_pool_release(pool, &live[first].block);
-                first = (first + 1) % LIVE_MAX;
-                count--;
-            } while (ist_pool_allocate(pool, asked, &owner, &block) != IST_OK);
-        }
-        in_use += asked;
-        live[(first + count) % LIVE_MAX] = (struct live){.block = block, .asked = asked};
-        count++;
-        assert_true(count < LIVE_MAX);
-    }
-    ist_pool_check(pool);
-    ist_pool_free(pool);
-    result.mean = sum / refusals;
-    result.late = late_sum / (refusals_wanted / 4);
-    return result;
-}
-
-static void test_pool__kept_full_for_long__does_not_decay(void **state) {
-    (void)state;
-    static const uint64_t sizes[] = {3174 * KIB, 643 * KIB, 64 * KIB, 2 * MIB};
-    static const struct mix mixes[] = {
-        {"64 KiB", sizes + 2, 1, true, true, 999, 999},
-        {"643 KiB", sizes + 1, 1, true, true, 995, 995},
-        {"2 MiB", sizes + 3, 1, true, true, 995, 995},
-        {"3.1 MiB", sizes, 1, true, true, 995, 995},
-        {"3.1 MiB and 643 KiB, oldest first", sizes, 2, false, false, 990, 980},
-        {"3.1 MiB and 643 KiB by turns, oldest first", sizes, 2, true, false, 990, 980},
-        {"3.1 MiB and 643 KiB, any first", sizes, 2, false, true, 960, 930},
-        {"3.1 MiB and 643 KiB by turns, any first", sizes, 2, true, true, 960, 930},
-        {"four models, oldest first", sizes, 4, false, false, 990, 980},
-        {"four models, any first", sizes, 4, false, true, 920, 880},
-        {"4 KiB to 4 MiB, oldest first", NULL, 0, false, false, 950, 900},
-        {"4 KiB to 4 MiB, any first", NULL, 0, false, true, 900, 850},
-    };
-    for (size_t i = 0; i < sizeof(mixes) / sizeof(mixes[0]); i++) {
-        struct utilisation found = measure(&mixes[i], 2048 * MIB, 10000);
-        print_message("%-43s first %4llu mean %4llu late %4llu least %4llu\n", mixes[i].name,
-                      (unsigned long long)found.first, (unsigned long long)found.mean,
-                      (unsigned long long)found.late, (unsigned long long)found.least);
-        assert_true(found.first >= 990);
-        assert_true(found.late + 10 >= found.mean);
-        assert_true(found.mean >= mixes[i].mean_thousandths);
-        assert_true(found.least >= mixes[i].least_thousandths);
-    }
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pool_new__sizes_out_of_range__invalid),
@@ -516,11 +475,12 @@ int main(void) {
         cmocka_unit_test(test_pool_release__between_free_neighbours__all_become_one),
         cmocka_unit_test(test_pool_allocate__pool_smaller_than_a_block__no_space),
         cmocka_unit_test(test_pool_hold__some_blocks__bound_what_is_possible),
+        cmocka_unit_test(test_runs_copy__from_fewer_units__the_same_set),
+        cmocka_unit_test(test_pool_release_unheld__after_a_growth_that_failed_half_way__all_but_held),
         cmocka_unit_test(test_pool_next__blocks_and_gaps__finds_them_in_order),
         cmocka_unit_test_teardown(test_pool__random_operations__agree_with_a_bitmap, replay_teardown),
         cmocka_unit_test(test_pool_window__cheap_side__is_chosen),
         cmocka_unit_test(test_pool_window__held_on_both_sides__goes_elsewhere),
-        cmocka_unit_test(test_pool__kept_full_for_long__does_not_decay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

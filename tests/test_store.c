@@ -339,6 +339,7 @@ static void test_store_purge__very_many__all_gone_and_room_for_as_many(void **st
     struct shelf shelf;
     enum { COUNT = 3000 };
     shelf_init(&shelf, COUNT);
+    uint64_t empty = shelf_usage(&shelf).metadata_bytes;
     for (int round = 0; round < 2; round++) {
         for (uint64_t i = 0; i < COUNT; i++) {
             struct ist_entry *entry;
@@ -350,7 +351,13 @@ static void test_store_purge__very_many__all_gone_and_room_for_as_many(void **st
         assert_int_equal(shelf_usage(&shelf).keys, COUNT);
         assert_int_equal(shelf_purge(&shelf), COUNT);
         assert_int_equal(shelf_usage(&shelf).evicted_entries, 0);
+        assert_true(shelf_usage(&shelf).metadata_bytes <= empty + 1024);
     }
+    shelf_put_letters(&shelf, "abc"); /* so few that they are looked for in another way */
+    struct ist_entry *reader = shelf_acquire(&shelf, "b");
+    assert_int_equal(shelf_purge(&shelf), 3);
+    assert_true(shelf_reads(&shelf, reader, 'b'));
+    shelf_release(&shelf, reader);
     shelf_fini(&shelf);
 }
 

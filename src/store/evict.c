@@ -79,6 +79,10 @@ static void lru_remove(void *state, struct ist_evict_link *link) {
     ist_evict_list_remove(state, link);
 }
 
+static void lru_clear(void *state) {
+    ist_evict_list_init(state);
+}
+
 static void lru_touch(void *state, struct ist_evict_link *link) {
     ist_evict_list_remove(state, link);
     ist_evict_list_push_head(state, link);
@@ -113,6 +117,7 @@ static const struct ist_evict_policy policies[] = {
         .insert = lru_insert,
         .touch = lru_touch,
         .remove = lru_remove,
+        .clear = lru_clear,
         .take = lru_take,
         .put_back = lru_put_back,
         .metadata_bytes = lru_metadata_bytes,
@@ -184,6 +189,12 @@ void ist_evict_remove(struct ist_evict *evict, struct ist_evict_link *link) {
     bring_back(evict, link);
     evict->policy->remove(evict->state, link);
     evict->tracked--;
+}
+
+void ist_evict_clear(struct ist_evict *evict) {
+    evict->policy->clear(evict->state);
+    ist_evict_list_init(&evict->aside);
+    evict->tracked = 0;
 }
 
 void ist_evict_pin(struct ist_evict *evict, struct ist_evict_link *link) {

@@ -37,6 +37,9 @@ void ist_evict_insert(struct ist_evict *evict, struct ist_evict_link *link, bool
 void ist_evict_touch(struct ist_evict *evict, struct ist_evict_link *link);
 void ist_evict_remove(struct ist_evict *evict, struct ist_evict_link *link);
 
+/* Forgets all links, pinned or not. */
+void ist_evict_clear(struct ist_evict *evict);
+
 /* From none to some pins, and from some to none. */
 void ist_evict_pin(struct ist_evict *evict, struct ist_evict_link *link);
 void ist_evict_unpin(struct ist_evict *evict, struct ist_evict_link *link);
@@ -69,6 +72,7 @@ struct ist_evict_policy {
     void (*insert)(void *state, struct ist_evict_link *link);
     void (*touch)(void *state, struct ist_evict_link *link);
     void (*remove)(void *state, struct ist_evict_link *link);
+    void (*clear)(void *state);
     struct ist_evict_link *(*take)(void *state);                /* the next victim, or NULL */
     void (*put_back)(void *state, struct ist_evict_link *link); /* a taken one: it goes next again */
     uint64_t (*metadata_bytes)(const void *state);

@@ -134,6 +134,15 @@ void ist_index_remove(struct ist_index *index, struct ist_index_node *node) {
     index->count--;
 }
 
+void ist_index_clear(struct ist_index *index) {
+    while (index->segments > 1) {
+        ist_release(index->alloc, index->directory[--index->segments]);
+    }
+    memset(index->directory[0], 0, SEGMENT_BUCKETS * sizeof(index->directory[0][0]));
+    index->buckets = index->half = 1;
+    index->count = 0;
+}
+
 static struct ist_index_node *find_in_chain(struct ist_index_node *node, uint64_t hash,
                                             struct ist_span key) {
     while (node != NULL && (node->hash != hash || node->key_bytes != key.bytes ||

@@ -40,6 +40,9 @@ void ist_index_insert(struct ist_index *index, struct ist_index_node *node);
 /* It must be in it. */
 void ist_index_remove(struct ist_index *index, struct ist_index_node *node);
 
+/* Forgets all nodes, and gives back the memory that they made it take. */
+void ist_index_clear(struct ist_index *index);
+
 /* NULL when there is none. */
 struct ist_index_node *ist_index_find(const struct ist_index *index, struct ist_span key);
 

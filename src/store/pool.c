@@ -152,6 +152,16 @@ void ist_pool_release(struct ist_pool *pool, const struct ist_block *block) {
     unit->owner = NULL;
 }
 
+void ist_pool_release_unheld(struct ist_pool *pool) {
+    uint32_t count = units_of(pool, pool->granules);
+    for (uint32_t i = 0; i < count; i++) {
+        if (!pool->units[i].held) {
+            pool->units[i].owner = NULL;
+        }
+    }
+    ist_runs_copy(&pool->free, &pool->possible);
+}
+
 void ist_pool_unhold(struct ist_pool *pool, const struct ist_block *block) {
     struct unit *unit = unit_of(pool, block);
     IST_ASSERT(unit->held);

@@ -44,6 +44,9 @@ enum ist_status ist_pool_allocate(struct ist_pool *pool, uint64_t bytes, void *o
 /* Held or not. */
 void ist_pool_release(struct ist_pool *pool, const struct ist_block *block);
 
+/* Releases all blocks that are not held, much cheaper than one by one. O(pool / min_block_bytes). */
+void ist_pool_release_unheld(struct ist_pool *pool);
+
 /* Held to not held, and back. */
 void ist_pool_unhold(struct ist_pool *pool, const struct ist_block *block);
 void ist_pool_hold(struct ist_pool *pool, const struct ist_block *block);

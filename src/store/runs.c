@@ -215,6 +215,26 @@ uint32_t ist_runs_longest(const struct ist_runs *runs) {
     return runs->levels == 0 ? 0 : runs->longest[runs->levels - 1][0];
 }
 
+void ist_runs_copy(struct ist_runs *runs, const struct ist_runs *from) {
+    IST_ASSERT(from->units <= runs->units);
+    uint32_t count = runs->units;
+    if (count == 0) {
+        return;
+    }
+    memset(runs->longest[0] + from->units, 0, (count - from->units) * sizeof(uint32_t));
+    if (from->units > 0) {
+        memcpy(runs->edges, from->edges, from->units * sizeof(*runs->edges));
+        memcpy(runs->longest[0], from->longest[0], from->units * sizeof(uint32_t));
+    }
+    for (unsigned i = 1; i < runs->levels; i++) {
+        for (uint32_t node = 0; node < parents_of(count); node++) {
+            runs->longest[i][node] = children_max(runs->longest[i - 1], count, node);
+        }
+        count = parents_of(count);
+    }
+    runs->granules = from->granules;
+}
+
 uint64_t ist_runs_metadata_bytes(const struct ist_runs *runs) {
     uint64_t bytes = runs->units * (uint64_t)sizeof(*runs->edges);
     for (unsigned i = 0; i < runs->levels; i++) {

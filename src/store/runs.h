@@ -53,6 +53,9 @@ bool ist_runs_around(const struct ist_runs *runs, uint32_t granule, struct ist_r
 uint32_t ist_runs_longest(const struct ist_runs *runs);
 uint64_t ist_runs_metadata_bytes(const struct ist_runs *runs);
 
+/* Becomes the same set as `from`, which has no more units. O(units). */
+void ist_runs_copy(struct ist_runs *runs, const struct ist_runs *from);
+
 /* Tree, lengths, edges and sum agree; no two runs touch. O(units). */
 void ist_runs_check(const struct ist_runs *runs);
 

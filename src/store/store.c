@@ -19,13 +19,15 @@ struct ist_entry {
 
 /* What malloc adds to an entry: its header, and half of what it rounds up by on average. */
 #define ENTRY_OVERHEAD_BYTES 16u
+/* With fewer entries than one in so many places a purge goes from entry to entry, not through the pool. */
+#define SPARSE 64u
 
 struct ist_store {
     const struct ist_alloc *alloc;
     struct ist_pool *pool;
     struct ist_index *index;
     struct ist_evict *evict;
-    uint64_t pool_bytes_max;
+    uint64_t pool_bytes_max, min_block_bytes;
     uint64_t bytes[DOOMED + 1]; /* of the blocks, by state */
     uint64_t value_bytes;       /* of the committed */
     uint64_t reserved_entries;
@@ -55,7 +57,7 @@ enum ist_status ist_store_new(const struct ist_store_config *config, struct ist_
     if (new == NULL) {
         return IST_NO_MEMORY;
     }
-    *new = (struct ist_store){.alloc = config->alloc};
+    *new = (struct ist_store){.alloc = config->alloc, .min_block_bytes = config->min_block_bytes};
     struct ist_pool_config pool_config = {
         .min_block_bytes = config->min_block_bytes,
         .granule_bytes = config->granule_bytes,
@@ -84,7 +86,7 @@ void ist_store_free(struct ist_store *store) {
     if (store == NULL) {
         return;
     }
-    if (store->index != NULL) {
+    if (store->evict != NULL) { /* complete */
         ist_store_purge(store);
     }
     IST_ASSERT(store->entry_bytes == 0);
@@ -103,11 +105,16 @@ enum ist_status ist_store_grow(struct ist_store *store, uint64_t bytes) {
 
 /* ---- the life of an entry ------------------------------------------------------------------------- */
 
-static void entry_free(struct ist_store *store, struct ist_entry *entry) {
-    ist_pool_release(store->pool, &entry->block);
+/* Its block is the caller's matter. */
+static void entry_release(struct ist_store *store, struct ist_entry *entry) {
     store->bytes[entry->state] -= entry->block.bytes;
     store->entry_bytes -= entry_size(entry->node.key_bytes) + ENTRY_OVERHEAD_BYTES;
     ist_release(store->alloc, entry);
+}
+
+static void entry_free(struct ist_store *store, struct ist_entry *entry) {
+    ist_pool_release(store->pool, &entry->block);
+    entry_release(store, entry);
 }
 
 static void set_state(struct ist_store *store, struct ist_entry *entry, enum entry_state state) {
@@ -350,14 +357,42 @@ bool ist_store_remove(struct ist_store *store, struct ist_span key) {
     return true;
 }
 
-uint64_t ist_store_purge(struct ist_store *store) {
-    uint64_t gone = 0;
+static void purge_one_by_one(struct ist_store *store) {
     uint64_t cursor = 0;
     struct ist_index_node *node;
     while ((node = ist_index_any(store->index, &cursor)) != NULL) {
         doom(store, entry_of_node(node));
-        gone++;
     }
+}
+
+/* Index, policy and pool forget all that goes at once. What is left to do for each entry is little, and is done in
+ * the order in which they lie in the pool: with millions of them it is memory that counts. */
+static void purge_at_once(struct ist_store *store) {
+    uint64_t pool_bytes = ist_pool_bytes(store->pool);
+    struct ist_block block;
+    struct ist_entry *entry = ist_pool_next(store->pool, 0, pool_bytes, &block);
+    while (entry != NULL) {
+        if (entry->state == COMMITTED) {
+            set_state(store, entry, DOOMED);
+            if (entry->pins == 0) {
+                entry_release(store, entry);
+            }
+        }
+        entry = ist_pool_next(store->pool, block.offset + block.bytes, pool_bytes, &block);
+    }
+    store->value_bytes = 0;
+    ist_pool_release_unheld(store->pool);
+    ist_evict_clear(store->evict);
+}
+
+uint64_t ist_store_purge(struct ist_store *store) {
+    uint64_t gone = ist_index_count(store->index);
+    if (gone < ist_pool_bytes(store->pool) / store->min_block_bytes / SPARSE) {
+        purge_one_by_one(store);
+    } else {
+        purge_at_once(store);
+    }
+    ist_index_clear(store->index);
     return gone;
 }
 
