@@ -292,6 +292,73 @@ static void test_decode_keys__random_bytes__views_stay_inside(void **state) {
     }
 }
 
+/* A body of `count` times the same bytes, whose last byte is the last one that can be read. */
+static uint8_t *repeated(const char *bytes, size_t length, size_t count) {
+    uint8_t *body = guarded_new(length * count);
+    for (size_t i = 0; i < count; i++) {
+        memcpy(body + i * length, bytes, length);
+    }
+    return body;
+}
+
+/* Each field costs time, whether there is anything in it or not, and a body may have very many. */
+static void test_decode_keys__very_many_fields__so_many_and_no_more(void **state) {
+    (void)state;
+    static const struct odd odds[] = {
+        {"\x12\x00", 2, IST_OK, 0, 0, 0},         /* no lengths at all */
+        {"\x7a\x00", 2, IST_OK, 0, 0, 0},         /* unknown: a string, */
+        {"\x78\x80\x01", 3, IST_OK, 0, 0, 0},     /* a varint, */
+        {"\x79zzzzzzzz", 9, IST_OK, 0, 0, 0},     /* a fixed64, */
+        {"\x7dzzzz", 5, IST_OK, 0, 0, 0},         /* and a fixed32 */
+        {"\x7a\x02\x12\x00", 4, IST_OK, 0, 0, 0}, /* what is in a string is no field */
+        {"\x0b", 1, IST_PROTOCOL, 0, 0, 0},       /* a group */
+        {"\x12\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 11, IST_PROTOCOL, 0, 0, 0},
+        {"\x12\xff\xff\xff\xff\xff\xff\xff\xff\xff\x02", 11, IST_PROTOCOL, 0, 0, 0},
+    };
+    struct ist_span keys[1];
+    uint64_t lengths[1];
+    size_t count, length_count;
+    for (size_t i = 0; i < sizeof(odds) / sizeof(odds[0]); i++) {
+        size_t one = odds[i].count, most = one * IST_CODEC_FIELDS_MAX;
+        uint8_t *body = repeated(odds[i].bytes, one, IST_CODEC_FIELDS_MAX + 1);
+        uint8_t *cut = guarded_new(most - 1);
+        memcpy(cut, body, most - 1);
+        assert_int_equal(ist_codec_decode_keys(ist_span_of(body + one, most), keys, lengths, 1, &count,
+                                               &length_count),
+                         odds[i].status);
+        assert_int_equal(ist_codec_decode_keys(ist_span_of(body, most + one), keys, lengths, 1, &count,
+                                               &length_count),
+                         IST_PROTOCOL);
+        assert_int_equal(
+            ist_codec_decode_keys(ist_span_of(cut, most - 1), keys, lengths, 1, &count, &length_count),
+            IST_PROTOCOL);
+        guarded_free(cut, most - 1);
+        guarded_free(body, most + one);
+    }
+}
+
+/* Nobody who keeps to the limits meets that one: not with the largest batch, each number a field of its own. */
+static void test_decode_keys__largest_batch_unpacked__accepted(void **state) {
+    (void)state;
+    static struct ist_span keys[IST_KEYS_PER_REQUEST_MAX];
+    static uint64_t lengths[IST_KEYS_PER_REQUEST_MAX];
+    static struct ist_remote remotes[IST_KEYS_PER_REQUEST_MAX];
+    static const char one[] = "\x0a\x01k"    /* a key, */
+                              "\x10\x05"     /* its length, */
+                              "\x19zzzzzzzz" /* an address, */
+                              "\x25zzzz";    /* and an rkey */
+    const size_t length = sizeof(one) - 1, max = IST_KEYS_PER_REQUEST_MAX;
+    uint8_t *body = repeated(one, length, max);
+    size_t count, length_count, remote_count;
+    assert_int_equal(ist_codec_decode_remote_keys(ist_span_of(body, length * max), keys, lengths,
+                                                  remotes, max, &count, &length_count, &remote_count),
+                     IST_OK);
+    assert_int_equal(count, max);
+    assert_int_equal(length_count, max);
+    assert_int_equal(remote_count, max);
+    guarded_free(body, length * max);
+}
+
 /* ---- their reply ------------------------------------------------------------------------------------------------ */
 
 static void test_keys_reply__round_trip__same(void **state) {
@@ -417,6 +484,8 @@ int main(void) {
         cmocka_unit_test(test_keys__round_trip_at_a_guard_page__views_on_the_body),
         cmocka_unit_test(test_decode_keys__unusual_encodings__accepted_or_refused),
         cmocka_unit_test(test_decode_keys__random_bytes__views_stay_inside),
+        cmocka_unit_test(test_decode_keys__very_many_fields__so_many_and_no_more),
+        cmocka_unit_test(test_decode_keys__largest_batch_unpacked__accepted),
         cmocka_unit_test(test_keys_reply__round_trip__same),
         cmocka_unit_test(test_keys_reply__good_news__takes_no_bytes),
         cmocka_unit_test(test_keys_reply__no_enum_ist_status__protocol),

@@ -58,11 +58,15 @@ enum ist_status ist_codec_decode_endpoint(struct ist_span body, struct ist_endpo
 /* PUT, GET, EXISTS, MATCH_*, REMOVE: keys, and per key a length: of the value for PUT, of the reader's
  * buffer for GET, absent otherwise. PURGE, STAT and PING have an empty body. */
 size_t ist_codec_keys_bytes(const struct ist_span *keys, const uint64_t *lengths, size_t count);
+/* Fields of one request, at most: four numbers or strings for each key, and some that we do not know. */
+#define IST_CODEC_FIELDS_MAX (4 * IST_KEYS_PER_REQUEST_MAX + 1024)
+
 /* lengths may be NULL. Returns OK, or NO_SPACE when out is shorter than ist_codec_keys_bytes(). */
 enum ist_status ist_codec_encode_keys(const struct ist_span *keys, const uint64_t *lengths,
                                       size_t count, uint8_t *out, size_t out_bytes, size_t *written);
 /* keys and lengths have room for `max`. *count keys and *length_count lengths were there; key lengths
- * are not judged here. Returns OK, PROTOCOL (malformed, or more than max of either). */
+ * are not judged here. Returns OK, PROTOCOL (malformed, more than max of either, or more than
+ * IST_CODEC_FIELDS_MAX fields). */
 enum ist_status ist_codec_decode_keys(struct ist_span body, struct ist_span *keys, uint64_t *lengths,
                                       size_t max, size_t *count, size_t *length_count);
 
