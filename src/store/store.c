@@ -12,10 +12,14 @@ struct ist_entry {
     struct ist_evict_link link;
     struct ist_block block;
     uint64_t value_bytes;
-    uint32_t pins;
-    enum entry_state state;
+    enum entry_state state : 8;
+    uint64_t pins : 56;
     struct ist_index_node node; /* the key follows */
 };
+/* A count that came round to 0 would hand out a block that is being read. */
+static_assert((uint64_t)IST_SESSIONS_MAX * IST_REQUESTS_IN_FLIGHT_MAX * IST_KEYS_PER_REQUEST_MAX <
+                  1ull << 56,
+              "as many pins as all requests can ask for, of one entry");
 
 /* What malloc adds to an entry: its header, and half of what it rounds up by on average. */
 #define ENTRY_OVERHEAD_BYTES 16u
