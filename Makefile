@@ -61,6 +61,7 @@ TESTS += test_session
 TESTS += test_splits
 TESTS += test_engine
 TESTS += test_stats
+TESTS += test_greedy
 TESTS += test_rdma_session
 # client
 TESTS += test_both_ends

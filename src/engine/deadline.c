@@ -3,26 +3,16 @@
 
 /* What a transfer of so many bytes may take, beside a pause. */
 static uint64_t transfer_ns(uint64_t bytes) {
-    uint64_t seconds = bytes / IST_TRANSFER_BYTES_PER_SEC_MIN;
-    if (seconds >= IST_NEVER_NS / 4 / IST_NS_PER_SEC) {
-        return IST_NEVER_NS / 4;
-    }
-    return seconds * IST_NS_PER_SEC +
+    return bytes / IST_TRANSFER_BYTES_PER_SEC_MIN * IST_NS_PER_SEC +
            bytes % IST_TRANSFER_BYTES_PER_SEC_MIN * IST_NS_PER_SEC / IST_TRANSFER_BYTES_PER_SEC_MIN;
 }
 
-/* A transfer that began, and moved its last byte, at these times. */
+/* A transfer that began, and moved the last of so many bytes, at these times. What has moved counts, not what is to
+ * move: else who announces much, or asks for much, could sit on its blocks for as long as all of it may take. */
 static uint64_t transfer_deadline(const struct ist_session *session, uint64_t begin_ns,
-                                  uint64_t moved_ns, uint64_t bytes) {
+                                  uint64_t moved_ns, uint64_t moved_bytes) {
     uint64_t pause_ns = session->engine->config.progress_timeout_ns;
-    return ist_smaller(moved_ns + pause_ns, begin_ns + pause_ns + transfer_ns(bytes));
-}
-
-static uint64_t frame_bytes(const struct ist_session *session) {
-    if (session->step == IST_STEP_HEADER) {
-        return IST_FRAME_BYTES;
-    }
-    return ist_saturated_sum(session->frame.payload_bytes, IST_FRAME_BYTES + session->frame.body_bytes);
+    return ist_smaller(moved_ns + pause_ns, begin_ns + pause_ns + transfer_ns(moved_bytes));
 }
 
 uint64_t ist_session_deadline_ns(const struct ist_session *session) {
@@ -35,14 +25,14 @@ uint64_t ist_session_deadline_ns(const struct ist_session *session) {
     }
     if (session->state != IST_SESSION_CLOSING && session->begun) {
         at_ns = ist_smaller(at_ns, transfer_deadline(session, session->begin_ns, session->received_ns,
-                                                     frame_bytes(session)));
+                                                     session->begun_bytes));
     }
     if (session->transfers.count > 0 || session->transfers.outstanding > 0) {
         at_ns = ist_smaller(at_ns, session->worked_ns + session->engine->config.progress_timeout_ns);
     }
     if (!ist_outbox_is_empty(&session->outbox)) {
         at_ns = ist_smaller(at_ns, transfer_deadline(session, session->unit_ns, session->sent_ns,
-                                                     ist_outbox_unit_bytes(&session->outbox)));
+                                                     ist_outbox_unit_sent(&session->outbox)));
     }
     return at_ns;
 }

@@ -6,6 +6,9 @@
 /* The first chunk is small, since mostly one reply waits; more of them come when a client pipelines. */
 #define CHUNK_BYTES_FIRST 512u
 #define CHUNK_BYTES_MORE 8192u
+/* What may go before a bulk frame that waits: else a client that never stops to ask for short replies would keep
+ * the blocks of a GET for ever. */
+#define OVERTAKEN_BYTES_MAX (1u << 20)
 
 /* Where a frame ends in its chunk. Marks stand at the chunk's end and grow towards the bytes. */
 struct mark {
@@ -184,6 +187,23 @@ static size_t name_chunks(struct ist_outbox *outbox, struct ist_buffer *buffers,
     return n;
 }
 
+/* Only the rest of a short frame that has begun. */
+static size_t name_half_sent(struct ist_outbox *outbox, struct ist_buffer *buffers, size_t max) {
+    struct ist_outbox_chunk *chunk = outbox->first_chunk;
+    if (chunk == NULL || max == 0) {
+        return 0;
+    }
+    uint32_t frame = chunk->marks_done == 0 ? 0 : mark_at(chunk, chunk->marks_done - 1)->end;
+    if (chunk->begin == frame) {
+        return 0;
+    }
+    uint32_t bytes = mark_at(chunk, chunk->marks_done)->end - chunk->begin;
+    buffers[0] = (struct ist_buffer){
+        .kind = IST_BUFFER_MEMORY, .memory = chunk->bytes + chunk->begin, .bytes = bytes};
+    outbox->short_named = bytes;
+    return 1;
+}
+
 static size_t name_bulk(struct ist_outbox_bulk *bulk, struct ist_buffer *buffers, size_t max) {
     size_t n = 0;
     if (bulk->sent < bulk->head_bytes && n < max) {
@@ -210,7 +230,11 @@ size_t ist_outbox_name(struct ist_outbox *outbox, struct ist_buffer *buffers, si
         n += name_bulk(bulk, buffers, max);
         bulk = bulk->next;
     }
-    n += name_chunks(outbox, buffers + n, max - n);
+    if (bulk != NULL && outbox->overtaken_bytes >= OVERTAKEN_BYTES_MAX) {
+        n += name_half_sent(outbox, buffers + n, max - n);
+    } else {
+        n += name_chunks(outbox, buffers + n, max - n);
+    }
     for (; bulk != NULL && n < max; bulk = bulk->next) {
         n += name_bulk(bulk, buffers + n, max - n);
     }
@@ -231,6 +255,7 @@ static bool chunk_sent(struct ist_outbox *outbox, uint64_t *bytes, struct ist_ou
     outbox->short_bytes -= part;
     outbox->short_named -= part;
     outbox->queued_bytes -= part;
+    outbox->overtaken_bytes += outbox->first_bulk != NULL ? part : 0;
     if (chunk->begin < mark.end) {
         return false;
     }
@@ -248,6 +273,7 @@ static bool bulk_sent(struct ist_outbox *outbox, uint64_t *bytes, struct ist_out
     *bytes -= part;
     outbox->queued_bytes -= part;
     uint64_t head_left = bulk->head_bytes - smaller(bulk->head_bytes, bulk->sent);
+    outbox->overtaken_bytes = 0;
     bulk->sent += part;
     part -= smaller(part, head_left);
     while (part > 0) {
@@ -278,11 +304,11 @@ bool ist_outbox_sent(struct ist_outbox *outbox, uint64_t *bytes, struct ist_outb
     return chunk_sent(outbox, bytes, done);
 }
 
-uint64_t ist_outbox_unit_bytes(const struct ist_outbox *outbox) {
+uint64_t ist_outbox_unit_sent(const struct ist_outbox *outbox) {
     if (bulk_is_begun(outbox) || outbox->short_bytes == 0) {
-        return outbox->first_bulk->total;
+        return outbox->first_bulk->sent;
     }
-    return outbox->first_chunk->end;
+    return outbox->first_chunk->begin;
 }
 
 size_t ist_outbox_check(const struct ist_outbox *outbox) {

@@ -1,5 +1,5 @@
 /* Replies of one session that wait for the socket. Short ones (no payload) are gathered in chunks and overtake
- * the bulk replies that have not begun; bulk ones are a header and a body followed by the values of a GET,
+ * the bulk replies that have not begun, up to a limit; bulk ones are a header and a body followed by the values of a GET,
  * straight from their blocks. No frame is ever interrupted by another. */
 #ifndef IST_ENGINE_OUTBOX_H
 #define IST_ENGINE_OUTBOX_H
@@ -21,9 +21,10 @@ struct ist_outbox {
     const struct ist_alloc *alloc;
     struct ist_outbox_chunk *first_chunk, *last_chunk;
     struct ist_outbox_bulk *first_bulk, *last_bulk;
-    uint64_t short_bytes;  /* in chunks, not yet sent */
-    uint64_t short_named;  /* of them, named by the last ist_outbox_name() */
-    uint64_t queued_bytes; /* of all frames, payload included, and the pins' memory */
+    uint64_t short_bytes;     /* in chunks, not yet sent */
+    uint64_t short_named;     /* of them, named by the last ist_outbox_name() */
+    uint64_t queued_bytes;    /* of all frames, payload included, and the pins' memory */
+    uint64_t overtaken_bytes; /* short ones sent while the first bulk frame waited */
 };
 
 /* A frame that has left. */
@@ -63,9 +64,9 @@ size_t ist_outbox_name(struct ist_outbox *outbox, struct ist_buffer *buffers, si
  * blocks end. True: a frame ended; call again. False: *bytes is 0. */
 bool ist_outbox_sent(struct ist_outbox *outbox, uint64_t *bytes, struct ist_outbox_done *done);
 
-/* Bytes of the unit that is being sent (a chunk of short frames, or a bulk frame), for its deadline; not
- * empty. */
-uint64_t ist_outbox_unit_bytes(const struct ist_outbox *outbox);
+/* Bytes that have left of the unit that is being sent (a chunk of short frames, or a bulk frame), for its deadline;
+ * not empty. */
+uint64_t ist_outbox_unit_sent(const struct ist_outbox *outbox);
 
 /* Returns how many frames are queued. */
 size_t ist_outbox_check(const struct ist_outbox *outbox);

@@ -7,6 +7,10 @@
 
 /* Blocks are reserved so far ahead of the bytes that arrive. */
 #define PUT_WINDOW_BYTES (2u << 20)
+#define PUT_WINDOW_ITEMS 1024u /* values of no bytes cost time, too */
+/* More of short replies are not made before some have left: the requests for 16 KiB of statistics each are short
+ * enough for hundreds to arrive at once, and the others would wait for all of them. */
+#define SHORT_BYTES_MAX (256u << 10)
 /* Behind a payload that is larger than this, only what the next header and body will need is read: copying
  * more from the stage would cost more than the read that it saves. */
 #define BULK_PAYLOAD_BYTES 16384u
@@ -174,6 +178,7 @@ static bool is_paused(const struct ist_session *session) {
     const struct ist_engine_config *config = &session->engine->config;
     return session->step == IST_STEP_HEADER &&
            (session->in_flight >= config->requests_in_flight_max ||
+            session->outbox.short_bytes > SHORT_BYTES_MAX ||
             session->outbox.queued_bytes + session->transfers.memory_bytes > config->queued_bytes_max);
 }
 
@@ -207,6 +212,7 @@ static void note_begin(struct ist_session *session, uint64_t now_ns) {
         session->begun = true;
         session->begin_ns = now_ns;
         session->received_ns = now_ns;
+        session->begun_bytes = 0;
     }
 }
 
@@ -379,11 +385,11 @@ static bool name_payload(struct ist_session *session, struct ist_buffer *buffers
     uint64_t window = 0, at = session->put_at;
     for (size_t i = session->put_item; i < count; i++, at = 0) {
         uint64_t bytes = ist_put_value_bytes(session->put, i) - at;
+        if (*named == max || window >= PUT_WINDOW_BYTES || i - session->put_item == PUT_WINDOW_ITEMS) {
+            return false;
+        }
         if (bytes == 0) {
             continue;
-        }
-        if (*named == max || window >= PUT_WINDOW_BYTES) {
-            return false;
         }
         const struct ist_entry *entry = ist_put_entry(session->put, i);
         buffers[*named] = (struct ist_buffer){.kind = IST_BUFFER_DISCARD, .bytes = bytes};
@@ -435,6 +441,7 @@ void ist_session_received(struct ist_session *session, uint64_t bytes, uint64_t 
     IST_ASSERT(bytes >= 1 && bytes <= session->recv_named);
     session->recv_named = 0;
     session->received_ns = now_ns;
+    session->begun_bytes += bytes;
     session->engine->stats.received_bytes += bytes;
     if (session->step == IST_STEP_PAYLOAD) {
         while (bytes > 0 && session->put_item < ist_put_count(session->put)) {

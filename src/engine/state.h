@@ -71,6 +71,7 @@ struct ist_session {
     uint32_t in_flight;                        /* requests begun whose reply has not left */
     struct ist_frame frame;                    /* the one that is being received, from its body on */
     uint64_t opened_ns, begin_ns, received_ns; /* begin: of that frame */
+    uint64_t begun_bytes;                      /* received since then */
     uint64_t unit_ns, sent_ns;                 /* unit: since when the outbox's first one waits */
     uint64_t recv_named, send_named;
     uint64_t skip_bytes;
