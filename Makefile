@@ -47,6 +47,8 @@ HCA := async channel clock completion device fabric fault memory names number pa
 TESTS :=
 # base, store
 TESTS += test_base
+TESTS += test_json
+TESTS += test_size
 TESTS += test_pool
 TESTS += test_pool_full
 TESTS += test_index

@@ -202,6 +202,12 @@ static void test_log__control_characters__replaced(void **state) {
     struct ist_log log = {.level = IST_LOG_INFO, .write = sink_write, .context = &sink};
     ist_log_info(&log, 0, "key %s", "a\nERROR forged\x1b[2J\x7f\xc3\xa9");
     assert_string_equal(sink.message, "key a?ERROR forged?[2J?\xc3\xa9");
+    /* U+009B is ESC [ to a terminal; U+00A0 is none of those. */
+    ist_log_info(&log, 0, "%s",
+                 "\xc2\x9b"
+                 "2J\xc2\xa0\xc2");
+    assert_true(strchr(sink.message, '\xc2') == sink.message + 4);
+    assert_null(strstr(sink.message, "\xc2\x9b"));
 }
 
 static void test_log__too_long__cut(void **state) {

@@ -1,6 +1,7 @@
 #include "base/log.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 static void null_write(void *context, enum ist_log_level level, uint64_t session, const char *message) {
@@ -30,8 +31,9 @@ void ist_log_write(const struct ist_log *log, enum ist_log_level level, uint64_t
     }
     /* A peer's bytes may be part of the message: they must not forge a second line or drive a
      * terminal. */
-    for (char *c = line; *c != '\0'; c++) {
-        if ((unsigned char)*c < 0x20 || *c == 0x7f) {
+    for (unsigned char *c = (unsigned char *)line; *c != '\0'; c++) {
+        bool is_c1 = c[0] == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0; /* U+0080 to U+009F, as UTF-8 */
+        if (*c < 0x20 || *c == 0x7f || is_c1) {
             *c = '?';
         }
     }

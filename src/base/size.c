@@ -82,6 +82,10 @@ char *ist_size_text(uint64_t bytes, char *out) {
         whole++;
         tenth = 0;
     }
+    if (whole == 1024) {
+        whole = 1;
+        unit++;
+    }
     if (tenth == 0) {
         snprintf(out, IST_SIZE_TEXT_MAX, "%u %s", (unsigned)whole, units[unit]);
     } else {
