@@ -149,6 +149,8 @@ INTEGRATION += test_cli_live
 INTEGRATION += test_replay
 # those short enough to run under valgrind too
 INTEGRATION_VALGRIND := test_hostile test_semantics test_batches test_crowd test_http
+# those that run beside soft-RoCE devices: names below tests/
+RXE :=
 
 objects = $(patsubst %,$(B)/obj/src/$(1)/%.o,$(2))
 BASE_O := $(call objects,base,$(BASE))
@@ -173,6 +175,7 @@ PROGRAMS := $(B)/infinistore $(B)/infinistore-cli $(B)/infinistore-bench
 CONFORMANCE_O := $(CONFORMANCE:%=$(B)/obj/tests/conformance/%.o)
 CONFORMANCE_HCA := $(B)/tests/conformance/verbs_hca
 CONFORMANCE_DEVICES := $(B)/tests/conformance/verbs
+RXE_PROGRAMS := $(CONFORMANCE_DEVICES) $(RXE:%=$(B)/tests/%)
 TEST_PROGRAMS := $(TESTS:%=$(B)/tests/%)
 HARNESS_O := $(HARNESS:%=$(B)/obj/tests/integration/%.o)
 INTEGRATION_PROGRAMS := $(INTEGRATION:%=$(B)/tests/integration/%)
@@ -251,19 +254,33 @@ $(INTEGRATION_PROGRAMS): $(B)/tests/integration/%: $(B)/obj/tests/integration/%.
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
 # ---- checks --------------------------------------------------------------------------------------
-.PHONY: tests programs unit-programs integration-programs print-programs
-tests: unit-programs integration-programs
-unit-programs: $(TEST_PROGRAMS) $(CONFORMANCE_HCA) $(CONFORMANCE_DEVICES)
+.PHONY: tests programs unit-programs integration-programs rxe-programs print-programs
+tests: unit-programs integration-programs rxe-programs
+unit-programs: $(TEST_PROGRAMS) $(CONFORMANCE_HCA)
 integration-programs: $(INTEGRATION_PROGRAMS) $(B)/infinistore
+rxe-programs: $(RXE_PROGRAMS)
 programs: $(PROGRAMS)
 print-programs:
 	@echo $(if $(filter unit,$(KIND)),$(TEST_PROGRAMS) $(CONFORMANCE_HCA))\
 	      $(if $(filter integration,$(KIND)),$(INTEGRATION_PROGRAMS))\
-	      $(if $(filter valgrind,$(KIND)),$(INTEGRATION_VALGRIND:%=$(B)/tests/integration/%))
+	      $(if $(filter valgrind,$(KIND)),$(INTEGRATION_VALGRIND:%=$(B)/tests/integration/%))\
+	      $(if $(filter rxe,$(KIND)),$(RXE_PROGRAMS))
 
 .PHONY: run-tests
 run-tests: $(addprefix $(B)/tests/,$(RUN)) ## run some unit tests: make run-tests RUN="test_pool test_store"
 	@set -e; for t in $^; do echo "== $$t"; $$t; done
+
+# ---- soft-RoCE -----------------------------------------------------------------------------------
+.PHONY: rxe check-rxe rxe-kernel
+rxe: export RUN := $(RUN)
+rxe: rxe-programs programs ## run a command beside soft-RoCE devices: make rxe RUN="ibv_devinfo -d rxe0"
+	@DEPS=$(DEPS) ci/rxe/run bash -c "$${RUN:?RUN=COMMAND is missing}"
+
+check-rxe: ## the tests that want a real kernel's soft-RoCE, and those of the harness
+	@DEPS=$(DEPS) CHECK=rxe ci/check
+
+rxe-kernel: ## build the kernel that makes these runs fast: some minutes, once a machine
+	@DEPS=$(DEPS) ci/rxe/kernel
 
 .PHONY: layers headers exports format coverage check demo bench
 layers: $(CORE) ## prove that the core does no I/O and that no room uses what it must not know
