@@ -19,10 +19,11 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
 }
 
-# download PACKAGE: its .deb into the working directory, nothing installed
+# download PACKAGE SIZE: its .deb into the working directory, nothing installed
 download() {
     [ "${DEPS:-1}" != 0 ] || die "$1 is needed from apt, and DEPS=0 forbids the download"
     command -v apt-get >/dev/null || die "no apt-get here to download $1"
+    say "downloading $1 ($2)"
     # As root apt would drop its rights for the download and then could not write here.
     local get=(apt-get download -qq -o "APT::Sandbox::User=root" "$1")
     "${get[@]}" 2>/dev/null && return
