@@ -296,6 +296,42 @@ static void test_recv__more_than_a_turns_share_waits__a_turn_takes_its_share(voi
     close(client);
 }
 
+/* Sends what the sockets hold, a turn, and again. */
+static void push_all(int client, const uint8_t *data, size_t bytes) {
+    for (size_t sent = 0; sent < bytes; turn()) {
+        ssize_t now = 1;
+        while (sent < bytes && now > 0) {
+            now = send(client, data + sent, bytes - sent, MSG_NOSIGNAL);
+            sent += now > 0 ? (size_t)now : 0;
+        }
+    }
+}
+
+/* In the middle of a payload the daemon asks to be woken for a good piece of it only. What is left when it goes to
+ * sleep, be it for want of bytes or because its turn is over, must still wake it. */
+static void test_recv__payload_with_a_rest_of_any_length__not_slept_through(void **state) {
+    (void)state;
+    int client = client_new_tcp();
+    hello(client);
+    const size_t firsts[] = {100000, 0}, rests[] = {1, 1000, 20000, 131073};
+    uint8_t *value = calloc(1, 8u << 20);
+    assert_non_null(value);
+    for (size_t i = 0; i < 2 * 2 * 4; i++) {
+        size_t first = firsts[i % 2], bytes = first + rests[i / 4] + (i / 2 % 2) * IST_TCP_TURN_BYTES;
+        uint64_t payload;
+        if (i == 0) { /* the kernel's buffers grow with use: then they hold more than a turn takes */
+            bytes = 8u << 20;
+        }
+        send_key(client, IST_OP_PUT, "key", bytes, bytes);
+        push_all(client, value, first);
+        turn();
+        push_all(client, value, bytes - first);
+        assert_int_equal(recv_status(client, &payload), IST_OK);
+    }
+    free(value);
+    close(client);
+}
+
 static void test_recv__value_larger_than_the_pool__discarded_and_the_session_goes_on(void **state) {
     (void)state;
     int client = client_new();
@@ -473,6 +509,7 @@ int main(void) {
         TEST(test_accept__put_then_get_of_many_sizes__same_bytes),
         TEST(test_accept__over_tcp_more_than_a_turn__same_bytes),
         TEST(test_recv__more_than_a_turns_share_waits__a_turn_takes_its_share),
+        TEST(test_recv__payload_with_a_rest_of_any_length__not_slept_through),
         TEST(test_recv__value_larger_than_the_pool__discarded_and_the_session_goes_on),
         TEST(test_recv__peer_gone_in_the_middle_of_a_put__no_trace),
         TEST(test_send__peer_gone_in_the_middle_of_a_get__pins_return),
