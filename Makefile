@@ -147,6 +147,7 @@ INTEGRATION += test_http
 INTEGRATION += test_cli
 INTEGRATION += test_cli_live
 INTEGRATION += test_replay
+INTEGRATION += test_bench
 # those short enough to run under valgrind too
 INTEGRATION_VALGRIND := test_hostile test_semantics test_batches test_crowd test_http
 # those that run beside soft-RoCE devices: names below tests/
