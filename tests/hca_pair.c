@@ -37,7 +37,7 @@ void pair_options_init(struct pair_options *options, uint64_t seed) {
     options->hop_limit = 64;
 }
 
-/* ---- making ------------------------------------------------------------------------------------------------------ */
+/* ---- making -------------------------------------------------------------------------------------- */
 
 void pair_init_devices(struct pair *pair, const struct pair_options *options) {
     memset(pair, 0, sizeof(*pair));
@@ -165,7 +165,7 @@ void pair_init_seed(struct pair *pair, uint64_t seed) {
     pair_init(pair, &options);
 }
 
-/* ---- unmaking ---------------------------------------------------------------------------------------------------- */
+/* ---- unmaking ------------------------------------------------------------------------------------ */
 
 void pair_destroy_qp(struct pair_side *side) {
     if (side->qp != NULL) {
@@ -201,7 +201,7 @@ void pair_fini(struct pair *pair) {
     ist_hca_free(pair->hca);
 }
 
-/* ---- working ----------------------------------------------------------------------------------------------------- */
+/* ---- working ------------------------------------------------------------------------------------- */
 
 int pair_try_post(struct pair *pair, int side, struct pair_work work) {
     struct pair_side *from = &pair->side[side];
@@ -255,7 +255,7 @@ bool pair_holds(const struct pair *pair, int side, uint32_t offset, uint32_t byt
     return true;
 }
 
-/* ---- expecting --------------------------------------------------------------------------------------------------- */
+/* ---- expecting ----------------------------------------------------------------------------------- */
 
 void pair_run(struct pair *pair) {
     assert_true(ist_hca_run(pair->hca, STEPS_MAX) < STEPS_MAX);
@@ -297,7 +297,7 @@ enum ibv_qp_state pair_state(struct ibv_qp *qp) {
     return attr.qp_state;
 }
 
-/* ---- aborting ---------------------------------------------------------------------------------------------------- */
+/* ---- aborting ------------------------------------------------------------------------------------ */
 
 static void die_wrong(void (*wrong)(struct pair *pair), struct pair *pair, int error_fd) {
     const struct rlimit no_core = {0, 0};

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* ---- lists ------------------------------------------------------------------------------------------------------- */
+/* ---- lists --------------------------------------------------------------------------------------- */
 
 static void test_get_device_list__no_fabric__enosys(void **state) {
     (void)state;
@@ -60,7 +60,7 @@ static void test_get_device_list__some__in_order_with_names(void **state) {
     pair_fini(&pair);
 }
 
-/* ---- the life of a fabric -------------------------------------------------------------------------------- */
+/* ---- the life of a fabric ------------------------------------------------------------------------ */
 
 static void free_no_list(struct pair *pair) {
     (void)pair;
@@ -104,7 +104,7 @@ static void test_fabric__misused__aborts(void **state) {
     ist_hca_free(NULL);
 }
 
-/* ---- what devices tell ------------------------------------------------------------------------------------------- */
+/* ---- what devices tell --------------------------------------------------------------------------- */
 
 static void test_query_device__any__as_configured(void **state) {
     (void)state;
@@ -301,7 +301,7 @@ static void test_names__any_number__a_text(void **state) {
     }
 }
 
-/* ---- InfiniBand -------------------------------------------------------------------------------------------------- */
+/* ---- InfiniBand ---------------------------------------------------------------------------------- */
 
 static void init_infiniband(struct pair_options *options, uint64_t seed) {
     pair_options_init(options, seed);

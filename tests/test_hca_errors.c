@@ -6,7 +6,7 @@
 
 #define SIGNALED IBV_SEND_SIGNALED
 
-/* ---- which status where -------------------------------------------------------------------------------------- */
+/* ---- which status where -------------------------------------------------------------------------- */
 
 static void
 test_remote_access_error__any__peer_in_error_with_event_and_its_receives_flushed(void **state) {
@@ -120,7 +120,7 @@ static void test_send__peer_with_a_smaller_mtu__refused_when_of_several_packets(
     pair_fini(&pair);
 }
 
-/* ---- peers that do not answer ------------------------------------------------------------------------------------ */
+/* ---- peers that do not answer -------------------------------------------------------------------- */
 
 static void expect_no_answer(struct pair *pair) {
     pair_post(pair, 0, (struct pair_work){IBV_WR_RDMA_WRITE, .id = 1, .bytes = 10});
@@ -231,7 +231,7 @@ static void test_peer__in_another_network__retry_exc_err(void **state) {
     pair_fini(&pair);
 }
 
-/* ---- after an error --------------------------------------------------------------------------------------------- */
+/* ---- after an error ------------------------------------------------------------------------------ */
 
 static void test_error__requests_behind_it__first_real_then_flushed_in_order(void **state) {
     (void)state;
@@ -273,9 +273,14 @@ static void test_local_error__requests_before_it__still_complete(void **state) {
         pair_post(&pair, 0,
                   (struct pair_work){IBV_WR_RDMA_WRITE, .id = 2, .offset = 30000, .bytes = 10});
         pair_post(&pair, 0, (struct pair_work){IBV_WR_RDMA_WRITE, .id = 3, .bytes = 10, .lkey = 9});
+        pair_post(&pair, 0,
+                  (struct pair_work){IBV_WR_RDMA_WRITE, .id = 4, .offset = 50000, .bytes = 10});
+        memset(pair.side[0].buffer + 50000, 4, 10);
         pair_expect(&pair, pair.side[0].send_cq, 1, IBV_WC_SUCCESS);
         assert_true(pair_holds(&pair, 0, 0, 20000, 3));
         pair_expect(&pair, pair.side[0].send_cq, 3, IBV_WC_LOC_PROT_ERR);
+        pair_expect(&pair, pair.side[0].send_cq, 4, IBV_WC_WR_FLUSH_ERR);
+        assert_true(pair_holds(&pair, 1, 50000, 10, 3)); /* what is behind is not executed */
         pair_fini(&pair);
     }
 }
@@ -340,7 +345,8 @@ static void test_error__with_an_srq__its_entries_stay_and_last_wqe_reached_comes
     assert_ptr_equal(event.element.qp, pair.side[1].qp);
     ibv_ack_async_event(&event);
     assert_int_equal(ibv_modify_qp(pair.side[1].qp, &attr, IBV_QP_STATE), 0);
-    pair_run(&pair);
+    pair_post(&pair, 1, (struct pair_work){IBV_WR_SEND, .id = 1, .bytes = 10});
+    pair_expect(&pair, pair.side[1].send_cq, 1, IBV_WC_WR_FLUSH_ERR);
     pair_expect_no_event(&pair, 1); /* once */
     pair_fini(&pair);
 }
@@ -369,7 +375,7 @@ static void test_error__receive_in_use_of_an_srq__flushed_before_last_wqe_reache
     pair_fini(&pair);
 }
 
-/* ---- what a completion tells ------------------------------------------------------------------------------------- */
+/* ---- what a completion tells --------------------------------------------------------------------- */
 
 static struct ibv_wc failed_completion(uint64_t seed) {
     struct pair pair;

@@ -34,7 +34,7 @@ static bool take_event(struct pair_side *side, struct ibv_cq *cq) {
     return true;
 }
 
-/* ---- completion events ------------------------------------------------------------------------------------------ */
+/* ---- completion events --------------------------------------------------------------------------- */
 
 static void test_cq_event__not_armed__none(void **state) {
     (void)state;
@@ -234,7 +234,7 @@ static void test_cq_events__misused__abort(void **state) {
     pair_fini(&pair);
 }
 
-/* ---- waiting for it with libev ----------------------------------------------------------------------------------- */
+/* ---- waiting for it with libev ------------------------------------------------------------------- */
 
 struct waiter {
     struct pair *pair;
@@ -331,7 +331,7 @@ static void test_progress_in_calls__idle__descriptor_is_not_readable(void **stat
     pair_fini(&pair);
 }
 
-/* ---- asynchronous events ----------------------------------------------------------------------------------------- */
+/* ---- asynchronous events ------------------------------------------------------------------------- */
 
 static void test_async_event__none__eagain_and_not_readable(void **state) {
     (void)state;
@@ -428,7 +428,7 @@ static void test_async_events__misused__abort(void **state) {
     pair_fini(&pair);
 }
 
-/* ---- the SRQ limit ----------------------------------------------------------------------------------------------- */
+/* ---- the SRQ limit ------------------------------------------------------------------------------- */
 
 static void init_srq(struct pair *pair, uint64_t seed, uint64_t receives) {
     struct pair_options options;

@@ -12,7 +12,7 @@ static struct pair_work write_of(uint64_t id, uint32_t bytes) {
     return (struct pair_work){IBV_WR_RDMA_WRITE, .id = id, .bytes = bytes, .flags = SIGNALED};
 }
 
-/* ---- links ------------------------------------------------------------------------------------------------------- */
+/* ---- links --------------------------------------------------------------------------------------- */
 
 static void test_set_link__down_and_up_in_time__hidden_by_retries(void **state) {
     (void)state;
@@ -116,7 +116,7 @@ static void test_faults__of_what_is_not_there__abort(void **state) {
     pair_fini(&pair);
 }
 
-/* ---- devices and processes ---------------------------------------------------------------------------------- */
+/* ---- devices and processes ----------------------------------------------------------------------- */
 
 static void test_device_fatal__any__calls_fail_and_destroying_works(void **state) {
     (void)state;
@@ -184,6 +184,7 @@ static void test_kill__any_moment__peer_gets_no_answer_and_memory_is_unreachable
         /* Nothing comes to it any more, and what it does has no effect. */
         pair_expect_none(&pair, pair.side[1].send_cq);
         pair_expect_none(&pair, pair.side[1].recv_cq);
+        ist_hca_set_link(pair.side[1].device, 1, false);
         pair_expect_no_event(&pair, 1);
         pair_post(&pair, 1, write_of(3, 10));
         pair_receive(&pair, 1, 9, 0, 10);
@@ -194,7 +195,7 @@ static void test_kill__any_moment__peer_gets_no_answer_and_memory_is_unreachable
     }
 }
 
-/* ---- queue pairs ------------------------------------------------------------------------------------------------- */
+/* ---- queue pairs --------------------------------------------------------------------------------- */
 
 static void test_delay__in_mid_transfer__nothing_of_it_moves_until_then(void **state) {
     (void)state;
@@ -222,6 +223,17 @@ static void test_delay__in_mid_transfer__nothing_of_it_moves_until_then(void **s
     pair_fini(&pair);
 }
 
+static void test_delay__of_an_idle_queue_pair__holds_what_is_posted_then(void **state) {
+    (void)state;
+    struct pair pair;
+    pair_init_seed(&pair, 16);
+    ist_hca_delay(pair.side[0].qp, 5 * MS);
+    pair_post(&pair, 0, write_of(1, 100));
+    pair_expect(&pair, pair.side[0].send_cq, 1, IBV_WC_SUCCESS);
+    assert_in_range(ist_hca_now_ns(pair.hca), 5 * MS, 6 * MS);
+    pair_fini(&pair);
+}
+
 static void test_fail_request__any_status__that_one(void **state) {
     (void)state;
     static const enum ibv_wc_status statuses[] = {IBV_WC_LOC_QP_OP_ERR, IBV_WC_GENERAL_ERR,
@@ -229,14 +241,24 @@ static void test_fail_request__any_status__that_one(void **state) {
     for (size_t i = 0; i < sizeof(statuses) / sizeof(statuses[0]); i++) {
         struct pair pair;
         pair_init_seed(&pair, 9);
-        pair_post(&pair, 0, write_of(1, 10));
-        pair_run(&pair);
+        /* Two READs before it are taken, and their data is on the way. */
+        for (uint64_t id = 1; id <= 2; id++) {
+            pair_post(
+                &pair, 0,
+                (struct pair_work){IBV_WR_RDMA_READ, .id = id, .bytes = 30000, .flags = SIGNALED});
+            assert_true(ist_hca_step(pair.hca));
+        }
         ist_hca_fail_request(pair.side[0].qp, statuses[i]);
-        pair_post(&pair, 0, write_of(2, 10));
-        pair_post(&pair, 0, write_of(3, 10));
+        pair_fill(&pair, 0, 7);
+        for (uint64_t id = 3; id <= 4; id++) {
+            pair_post(&pair, 0,
+                      (struct pair_work){IBV_WR_RDMA_WRITE, .id = id, .offset = 40000, .bytes = 10});
+        }
         pair_expect(&pair, pair.side[0].send_cq, 1, IBV_WC_SUCCESS);
-        pair_expect(&pair, pair.side[0].send_cq, 2, statuses[i]);
-        pair_expect(&pair, pair.side[0].send_cq, 3, IBV_WC_WR_FLUSH_ERR);
+        pair_expect(&pair, pair.side[0].send_cq, 2, IBV_WC_SUCCESS);
+        pair_expect(&pair, pair.side[0].send_cq, 3, statuses[i]);
+        pair_expect(&pair, pair.side[0].send_cq, 4, IBV_WC_WR_FLUSH_ERR);
+        assert_true(pair_holds(&pair, 1, 40000, 10, 0));
         pair_fini(&pair);
     }
 }
@@ -258,6 +280,18 @@ static void test_qp_fatal__any__event_and_flush(void **state) {
     pair_fini(&pair);
 }
 
+static void test_cq_fatal__queue_pair_in_reset__stays_there(void **state) {
+    (void)state;
+    struct pair pair;
+    pair_init_seed(&pair, 15);
+    struct ibv_qp_attr attr = {.qp_state = IBV_QPS_RESET};
+    assert_int_equal(ibv_modify_qp(pair.side[0].qp, &attr, IBV_QP_STATE), 0);
+    ist_hca_cq_fatal(pair.side[0].send_cq);
+    assert_int_equal(pair_state(pair.side[0].qp), IBV_QPS_RESET);
+    assert_int_equal(pair_to_init(&pair, &pair.side[0]), 0);
+    pair_fini(&pair);
+}
+
 static void test_cq_fatal__any__its_queue_pairs_fail(void **state) {
     (void)state;
     struct pair pair;
@@ -272,7 +306,7 @@ static void test_cq_fatal__any__its_queue_pairs_fail(void **state) {
     pair_fini(&pair);
 }
 
-/* ---- calls that fail --------------------------------------------------------------------------------------- */
+/* ---- calls that fail ----------------------------------------------------------------------------- */
 
 /* Everything that a program does from the list of devices to the first completion and back; true when all of it
  * worked. Whatever was made is destroyed. */
@@ -492,9 +526,11 @@ int main(void) {
         cmocka_unit_test(test_device_fatal__any__calls_fail_and_destroying_works),
         cmocka_unit_test(test_kill__any_moment__peer_gets_no_answer_and_memory_is_unreachable),
         cmocka_unit_test(test_delay__in_mid_transfer__nothing_of_it_moves_until_then),
+        cmocka_unit_test(test_delay__of_an_idle_queue_pair__holds_what_is_posted_then),
         cmocka_unit_test(test_fail_request__any_status__that_one),
         cmocka_unit_test(test_qp_fatal__any__event_and_flush),
         cmocka_unit_test(test_cq_fatal__any__its_queue_pairs_fail),
+        cmocka_unit_test(test_cq_fatal__queue_pair_in_reset__stays_there),
         cmocka_unit_test(test_fail_nth__each_call__fails_once_and_nothing_is_left),
         cmocka_unit_test(test_fail_nth__kinds__only_those_count),
         cmocka_unit_test(test_allocator__nth_fails__the_call_fails_with_enomem_and_nothing_is_left),

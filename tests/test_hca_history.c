@@ -11,7 +11,7 @@
 #define CONNECTIONS 4
 #define QUEUE 16
 
-/* ---- traffic at random ------------------------------------------------------------------------------------------- */
+/* ---- traffic at random --------------------------------------------------------------------------- */
 
 /* What the requester of one connection may expect. */
 struct expectation {
@@ -241,7 +241,7 @@ static void test_traffic__at_random_with_faults__each_request_ends_once_in_order
     assert_true(good > 200 * seeds && bad > 50 * seeds); /* else it tests little */
 }
 
-/* ---- one seed, one history --------------------------------------------------------------------------------------- */
+/* ---- one seed, one history ----------------------------------------------------------------------- */
 
 static void test_digest__same_seed__same_history_wherever_memory_is(void **state) {
     (void)state;
@@ -296,7 +296,7 @@ static void test_trace__same_seed__same_lines(void **state) {
     assert_true(sum_of_lines(1) != sum_of_lines(2));
 }
 
-/* ---- threads ------------------------------------------------------------------------------------------------------ */
+/* ---- threads ------------------------------------------------------------------------------------- */
 
 static void *register_often(void *argument) {
     struct pair *pair = argument;

@@ -8,7 +8,7 @@
 
 #define SIGNALED IBV_SEND_SIGNALED
 
-/* ---- registration ------------------------------------------------------------------------------------------------ */
+/* ---- registration -------------------------------------------------------------------------------- */
 
 static void test_reg_mr__wrong_arguments__refused(void **state) {
     (void)state;
@@ -141,7 +141,7 @@ static void test_reg_dmabuf_mr__device_with__moves_its_bytes(void **state) {
     pair_fini(&pair);
 }
 
-/* ---- access ------------------------------------------------------------------------------------------------------ */
+/* ---- access -------------------------------------------------------------------------------------- */
 
 /* A READ or WRITE of side 0 to `remote_addr` with `rkey`. */
 static void post_to(struct pair *pair, enum ibv_wr_opcode opcode, uint64_t remote_addr, uint32_t bytes,
@@ -351,7 +351,7 @@ static void test_access__srq_of_another_domain__its_keys_count(void **state) {
     pair_fini(&pair);
 }
 
-/* ---- deregistration in mid-transfer ------------------------------------------------------------------------------ */
+/* ---- deregistration in mid-transfer -------------------------------------------------------------- */
 
 /* After `steps` the region of `side` goes. Returns how the request ends; SUCCESS also when it had ended. */
 static enum ibv_wc_status deregister_after(enum ibv_wr_opcode opcode, int side, int steps) {
@@ -396,7 +396,7 @@ static void test_dereg_mr__in_mid_transfer__unreachable_at_once(void **state) {
     }
 }
 
-/* ---- busy -------------------------------------------------------------------------------------------------------- */
+/* ---- busy ---------------------------------------------------------------------------------------- */
 
 static void test_destroy__in_use__ebusy(void **state) {
     (void)state;

@@ -7,7 +7,7 @@
 #include "sim/hca/clock.h"
 #include "sim/hca/number.h"
 
-/* ---- clock -------------------------------------------------------------------------------------------------------- */
+/* ---- clock --------------------------------------------------------------------------------------- */
 
 static int by_order(const void *left, const void *right) {
     const struct hca_event *a = *(const struct hca_event *const *)left;
@@ -84,7 +84,7 @@ static void test_clock_reserve__no_memory__false_and_nothing_changes(void **stat
     assert_int_equal(failing.live, 0);
 }
 
-/* ---- numbers ------------------------------------------------------------------------------------------------------ */
+/* ---- numbers ------------------------------------------------------------------------------------- */
 
 static void test_numbers__all_of_16_bits__each_once_and_then_none(void **state) {
     (void)state;

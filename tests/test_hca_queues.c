@@ -19,7 +19,7 @@ static void init_exact(struct pair *pair, uint64_t seed, bool srq) {
     pair_init(pair, &options);
 }
 
-/* ---- send queue -------------------------------------------------------------------------------------------------- */
+/* ---- send queue ---------------------------------------------------------------------------------- */
 
 static void test_post_send__full__enomem_and_those_before_are_posted(void **state) {
     (void)state;
@@ -99,7 +99,7 @@ static void test_post_send__all_signalled_queue_pair__each_completes(void **stat
     pair_fini(&pair);
 }
 
-/* ---- receive queues ---------------------------------------------------------------------------------------------- */
+/* ---- receive queues ------------------------------------------------------------------------------ */
 
 static void fill_and_empty_receives(bool srq, uint64_t seed) {
     struct pair pair;
@@ -164,6 +164,69 @@ static void test_srq__two_queue_pairs__share_and_a_destroyed_one_gives_back(void
     }
 }
 
+/* A message of which a part has arrived holds the receive that it goes into. */
+static void test_srq__queue_pair_gone_in_mid_message__its_receive_comes_back(void **state) {
+    (void)state;
+    for (int reset = 0; reset < 2; reset++) {
+        struct pair pair;
+        init_exact(&pair, 9, true);
+        for (uint64_t i = 0; i < 16; i++) {
+            pair_receive(&pair, 1, i, 0, 20000);
+        }
+        pair_fill(&pair, 0, 1);
+        pair_post(&pair, 0, (struct pair_work){IBV_WR_SEND, .bytes = 20000});
+        while (pair_holds(&pair, 1, 0, 20000, 0)) {
+            assert_true(ist_hca_step(pair.hca));
+        }
+        assert_int_equal(pair_try_receive(&pair, 1, 16, 0, 10), ENOMEM);
+        if (reset) {
+            struct ibv_qp_attr attr = {.qp_state = IBV_QPS_RESET};
+            assert_int_equal(ibv_modify_qp(pair.side[1].qp, &attr, IBV_QP_STATE), 0);
+        } else {
+            pair_destroy_qp(&pair.side[1]);
+        }
+        pair_receive(&pair, 1, 16, 0, 10);
+        assert_int_equal(pair_try_receive(&pair, 1, 17, 0, 10), ENOMEM);
+        pair_fini(&pair);
+    }
+}
+
+/* A slot that an old completion frees must not free one of the new life. */
+static void test_reset__completions_not_polled__free_nothing_afterwards(void **state) {
+    (void)state;
+    int left = 0;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct pair pair;
+        init_exact(&pair, seed, false);
+        for (uint64_t id = 0; id < 16; id++) {
+            pair_post(&pair, 0, (struct pair_work){IBV_WR_RDMA_WRITE, .id = id, .flags = SIGNALED});
+        }
+        pair_run(&pair);
+        struct ibv_qp_attr attr = {.qp_state = IBV_QPS_RESET};
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(ibv_modify_qp(pair.side[i].qp, &attr, IBV_QP_STATE), 0);
+            assert_int_equal(pair_to_init(&pair, &pair.side[i]), 0);
+        }
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(pair_to_rtr(&pair, &pair.side[i], &pair.side[1 - i]), 0);
+            assert_int_equal(pair_to_rts(&pair, &pair.side[i]), 0);
+        }
+        for (uint64_t id = 0; id < 16; id++) {
+            pair_post(&pair, 0,
+                      (struct pair_work){IBV_WR_RDMA_WRITE, .id = 100 + id, .flags = SIGNALED});
+        }
+        struct ibv_wc wc[16];
+        int polled = ibv_poll_cq(pair.side[0].send_cq, 16, wc);
+        assert_true(polled == 0 || polled == 16);
+        left += polled == 16;
+        assert_int_equal(pair_try_post(&pair, 0, (struct pair_work){.opcode = IBV_WR_RDMA_WRITE}),
+                         ENOMEM);
+        pair_expect(&pair, pair.side[0].send_cq, 100, IBV_WC_SUCCESS);
+        pair_fini(&pair);
+    }
+    assert_in_range(left, 1, 19);
+}
+
 static void test_destroy_qp__completions_not_polled__dropped_or_left_by_the_seed(void **state) {
     (void)state;
     int left = 0;
@@ -184,7 +247,7 @@ static void test_destroy_qp__completions_not_polled__dropped_or_left_by_the_seed
     assert_in_range(left, 1, 19);
 }
 
-/* ---- sizes ------------------------------------------------------------------------------------------------------- */
+/* ---- sizes --------------------------------------------------------------------------------------- */
 
 static void test_create_qp__any_seed__at_least_what_was_asked(void **state) {
     (void)state;
@@ -286,7 +349,7 @@ static void test_create_cq_and_srq__out_of_range__einval(void **state) {
     pair_fini(&pair);
 }
 
-/* ---- requests that nobody may post ------------------------------------------------------------------------------ */
+/* ---- requests that nobody may post --------------------------------------------------------------- */
 
 static void post_too_many_elements(struct pair *pair) {
     struct ibv_sge sge[5] = {{0, 0, 0}};
@@ -343,7 +406,7 @@ static void test_post_recv__queue_pair_with_srq__aborts(void **state) {
     pair_fini(&pair);
 }
 
-/* ---- overrun ------------------------------------------------------------------------------------------------------ */
+/* ---- overrun ------------------------------------------------------------------------------------- */
 
 static void init_small_cq(struct pair *pair, uint64_t seed, bool aborts) {
     struct pair_options options;
@@ -393,6 +456,8 @@ int main(void) {
         cmocka_unit_test(test_post_srq_recv__full__until_a_completion_is_polled),
         cmocka_unit_test(test_post_srq_recv__chain__enomem_at_the_first_that_does_not_fit),
         cmocka_unit_test(test_srq__two_queue_pairs__share_and_a_destroyed_one_gives_back),
+        cmocka_unit_test(test_srq__queue_pair_gone_in_mid_message__its_receive_comes_back),
+        cmocka_unit_test(test_reset__completions_not_polled__free_nothing_afterwards),
         cmocka_unit_test(test_destroy_qp__completions_not_polled__dropped_or_left_by_the_seed),
         cmocka_unit_test(test_create_qp__any_seed__at_least_what_was_asked),
         cmocka_unit_test(test_create_qp__more_than_the_device_has__einval),

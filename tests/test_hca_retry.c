@@ -16,7 +16,7 @@ static void init_with(struct pair *pair, uint64_t seed, uint8_t timeout, uint8_t
     pair_init(pair, &options);
 }
 
-/* ---- loss -------------------------------------------------------------------------------------------------------- */
+/* ---- loss ---------------------------------------------------------------------------------------- */
 
 static void test_loss__fewer_than_retries__hidden(void **state) {
     (void)state;
@@ -156,7 +156,7 @@ static void test_loss__random__data_right_or_retry_exc_err(void **state) {
     assert_true(good > 0 && failed > 0);
 }
 
-/* ---- receivers that are not ready -------------------------------------------------------------------------- */
+/* ---- receivers that are not ready ---------------------------------------------------------------- */
 
 static void test_not_ready__rnr_retry_7__waits_for_ever_and_then_arrives(void **state) {
     (void)state;
@@ -238,7 +238,7 @@ static void test_not_ready__earlier_requests__are_complete(void **state) {
     pair_fini(&pair);
 }
 
-/* ---- outstanding READs ------------------------------------------------------------------------------------------- */
+/* ---- outstanding READs --------------------------------------------------------------------------- */
 
 static void init_with_reads(struct pair *pair, uint8_t mine, uint8_t peers) {
     struct pair_options options;

@@ -223,6 +223,10 @@ static void test_modify_qp__optional_attributes_in_rts__change(void **state) {
     (void)state;
     struct pair pair;
     pair_init_seed(&pair, 8);
+    pair_post(
+        &pair, 0,
+        (struct pair_work){IBV_WR_RDMA_WRITE, .id = 1, .bytes = 5000, .flags = IBV_SEND_SIGNALED});
+    pair_expect(&pair, pair.side[0].send_cq, 1, IBV_WC_SUCCESS);
     struct ibv_qp_attr attr = {.qp_state = IBV_QPS_RTS,
                                .cur_qp_state = IBV_QPS_RTS,
                                .qp_access_flags = IBV_ACCESS_REMOTE_READ,
@@ -233,6 +237,11 @@ static void test_modify_qp__optional_attributes_in_rts__change(void **state) {
     assert_int_equal(ibv_query_qp(pair.side[0].qp, &attr, mask, &init), 0);
     assert_int_equal(attr.qp_access_flags, IBV_ACCESS_REMOTE_READ);
     assert_int_equal(attr.min_rnr_timer, 3);
+    /* The connection goes on where it was. */
+    pair_post(
+        &pair, 0,
+        (struct pair_work){IBV_WR_RDMA_WRITE, .id = 2, .bytes = 5000, .flags = IBV_SEND_SIGNALED});
+    pair_expect(&pair, pair.side[0].send_cq, 2, IBV_WC_SUCCESS);
     attr.cur_qp_state = IBV_QPS_RTR; /* it is not in that state */
     assert_int_equal(ibv_modify_qp(pair.side[0].qp, &attr, mask), EINVAL);
     pair_fini(&pair);
@@ -289,7 +298,7 @@ static void test_modify_qp__error_by_a_failure__visible_state_is_stale(void **st
     pair_fini(&pair);
 }
 
-/* ---- posting in the wrong state ------------------------------------------------------------------------------ */
+/* ---- posting in the wrong state ------------------------------------------------------------------ */
 
 static void post_one_send(struct pair *pair) {
     pair_try_post(pair, 0, (struct pair_work){IBV_WR_SEND, .bytes = 1});

@@ -8,7 +8,7 @@
 #include "base/assert.h"
 #include "sim/hca/objects.h"
 
-/* ---- descriptors ------------------------------------------------------------------------------------------------ */
+/* ---- descriptors --------------------------------------------------------------------------------- */
 
 void hca_descriptor_set(int fd, bool *raised, bool raise) {
     if (*raised == raise) {
@@ -41,7 +41,7 @@ void hca_channels_show(struct ist_hca *hca) {
     }
 }
 
-/* ---- events ----------------------------------------------------------------------------------------------------- */
+/* ---- events -------------------------------------------------------------------------------------- */
 
 static void append(struct hca_channel *channel, struct hca_cq *cq) {
     cq->next_pending = NULL;
@@ -148,7 +148,7 @@ void ibv_ack_cq_events(struct ibv_cq *visible, unsigned int events) {
     hca_leave();
 }
 
-/* ---- life --------------------------------------------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------------------------------- */
 
 static struct ibv_comp_channel *new_channel(struct ibv_context *context) {
     struct ist_hca *hca = hca_of(context);

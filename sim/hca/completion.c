@@ -1,7 +1,7 @@
 /* Completion queues. */
 #include "sim/hca/objects.h"
 
-/* ---- filling ---------------------------------------------------------------------------------------------------- */
+/* ---- filling ------------------------------------------------------------------------------------- */
 
 void hca_cq_die(struct hca_cq *cq) {
     if (cq->dead) {
@@ -25,7 +25,7 @@ static void fire(struct hca_cq *cq) {
     hca_channel_add(cq);
 }
 
-/* The fields that nobody may read get junk: man poll_cq; IBTA 11.4.2.1. */
+/* The fields that nobody may read get junk: man poll_cq; IBTA 11.4.2, "Poll for completion". */
 static void spoil(struct ist_hca *hca, struct ibv_wc *wc) {
     struct ibv_wc valid = *wc;
     hca_fill_junk(hca, wc, sizeof(*wc));
@@ -108,7 +108,7 @@ void hca_forget_completions(struct hca_qp *qp) {
     }
 }
 
-/* ---- what the program calls ------------------------------------------------------------------------------------- */
+/* ---- what the program calls ---------------------------------------------------------------------- */
 
 int hca_poll_cq(struct ibv_cq *visible, int room, struct ibv_wc *wc) {
     struct hca_cq *cq = hca_cq(visible);
@@ -147,7 +147,7 @@ int hca_req_notify_cq(struct ibv_cq *visible, int solicited_only) {
             cq->armed = HCA_ARMED_SOLICITED;
         }
         if (solicited_only == 0) {
-            cq->armed = HCA_ARMED; /* IBTA 11.4.2.2: the wider request prevails */
+            cq->armed = HCA_ARMED; /* IBTA 11.4.2: the wider request prevails */
         }
         if (hca_chance(hca, hca->config.spurious_events)) {
             fire(cq);

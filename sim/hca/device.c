@@ -9,7 +9,7 @@
 
 #undef ibv_query_port
 
-/* ---- devices ---------------------------------------------------------------------------------------------------- */
+/* ---- devices ------------------------------------------------------------------------------------- */
 
 static void config_common(struct ist_hca_device_config *config, const char *name) {
     *config = (struct ist_hca_device_config){
@@ -168,7 +168,7 @@ int ibv_fork_init(void) {
     return 0;
 }
 
-/* ---- contexts --------------------------------------------------------------------------------------------------- */
+/* ---- contexts ------------------------------------------------------------------------------------ */
 
 static struct ibv_context *open_device(struct ist_hca *hca, struct ist_hca_device *device) {
     struct hca_context *context = ist_allocate_zeroed(hca->config.alloc, 1, sizeof(*context));
@@ -248,7 +248,7 @@ int ibv_close_device(struct ibv_context *context) {
     return 0;
 }
 
-/* ---- what a device can do ----------------------------------------------------------------------------------- */
+/* ---- what a device can do ------------------------------------------------------------------------ */
 
 static void fill_attr(const struct ist_hca_device *device, struct ibv_device_attr *attr) {
     const struct ist_hca_device_config *config = &device->config;

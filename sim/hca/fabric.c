@@ -37,7 +37,7 @@ void hca_violation(const char *format, ...) {
     abort();
 }
 
-/* ---- randomness and history --------------------------------------------------------------------------------- */
+/* ---- randomness and history ---------------------------------------------------------------------- */
 
 static uint64_t mixed(uint64_t z) {
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
@@ -104,7 +104,7 @@ uint64_t hca_jitter(struct ist_hca *hca) {
     return hca_random_below(hca, (hca_chance(hca, 62) ? 16 * most : most) + 1);
 }
 
-/* ---- calls that fail ------------------------------------------------------------------------------------------ */
+/* ---- calls that fail ----------------------------------------------------------------------------- */
 
 bool hca_fails(struct ist_hca *hca, enum ist_hca_call call, const char *function) {
     if ((hca->fail_calls & (unsigned)call) == 0) {
@@ -142,7 +142,7 @@ const char *ist_hca_failed(const struct ist_hca *hca) {
     return failed;
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------------------------------- */
 
 void ist_hca_config_init(struct ist_hca_config *config, uint64_t seed) {
     *config = (struct ist_hca_config){
@@ -226,7 +226,7 @@ uint64_t ist_hca_digest(const struct ist_hca *hca) {
     return digest;
 }
 
-/* ---- time ------------------------------------------------------------------------------------------------------- */
+/* ---- time ---------------------------------------------------------------------------------------- */
 
 static bool step(struct ist_hca *hca) {
     struct hca_event *event = hca_clock_next(&hca->clock);

@@ -2,7 +2,7 @@
 #include "base/assert.h"
 #include "sim/hca/objects.h"
 
-/* ---- fabric and devices ------------------------------------------------------------------------------------------ */
+/* ---- fabric and devices -------------------------------------------------------------------------- */
 
 void ist_hca_set_loss(struct ist_hca *hca, uint32_t ppm) {
     hca_enter();
@@ -88,7 +88,7 @@ void ist_hca_kill(struct ibv_context *context) {
     hca_leave();
 }
 
-/* ---- queue pairs ------------------------------------------------------------------------------------------------- */
+/* ---- queue pairs --------------------------------------------------------------------------------- */
 
 void ist_hca_drop(struct ibv_qp *qp, uint32_t packets) {
     hca_enter();

@@ -13,10 +13,10 @@
  *
  *  1 States. Each transition takes the required and the optional attributes of man modify_qp (and of the kernel's
  *    table, ib_modify_qp_is_ok), no others; values out of range are EINVAL; a rejected modify changes nothing.
- *    RESET, INIT, RTR, RTS and ERR; no SQD. post_recv before INIT and post_send before RTS abort (rxe: EINVAL).
+ *    RESET, INIT, RTR, RTS and ERR; no SQD. post_recv before INIT and post_send before RTS abort.
  *    ibv_qp.state is what the last ibv_modify_qp() asked for, as in libibverbs: ask ibv_query_qp().
- *  2 Order. Requests of a queue pair execute in order and complete in order (IBTA 10.8.3.3). A READ does not
- *    order a later SEND or WRITE unless that one is fenced (IBTA table of ordering rules, "F"): its data is sampled late.
+ *  2 Order. Requests of a queue pair execute in order and complete in order. A READ does not order a later SEND or
+ *    WRITE unless that one is fenced (IBTA 10.8.3, table of ordering rules): its data is sampled late.
  *  3 Data moves at a random moment between post and completion, in chunks of the path MTU in a shuffled order; the
  *    bytes of the source are read then, not at the post, those of an inline request at the post (man post_send:
  *    buffers are reusable after the completion, inline ones after the call).
@@ -25,8 +25,9 @@
  *    first request that did not fit; those before it are posted.
  *  5 Memory regions are checked when a request executes, and again at each chunk: key, protection domain, bounds
  *    without overflow, access of the region and of the queue pair. REMOTE_WRITE without LOCAL_WRITE fails at
- *    registration (man reg_mr). lkey and rkey of a region are different random numbers (elsewhere often the same)
- *    and never come again; deregistered memory is unreachable at once. A length of zero checks no rkey (IBTA 9.7.4).
+ *    registration (man reg_mr), and so does memory that is not mapped. lkey and rkey of a region are different random
+ *    numbers (elsewhere often the same) and never come again; deregistered memory is unreachable at once. A length of
+ *    zero checks no rkey (IBTA 9.7).
  *  6 Statuses. Bad local key, bounds or access: LOC_PROT_ERR (rxe: LOC_QP_OP_ERR or flush errors only). Message
  *    above the port's max_msg_sz: LOC_LEN_ERR. READ with max_rd_atomic 0: LOC_QP_OP_ERR. Bad remote key, bounds or
  *    access: REM_ACCESS_ERR here, and there the queue pair to ERR and QP_ACCESS_ERR (rxe: no event); access that
@@ -36,20 +37,22 @@
  *    QP_REQ_ERR there. A peer that is dead, gone, in ERR, before RTR, expects another PSN or another address:
  *    RETRY_EXC_ERR. The first message to a peer in RTR raises COMM_EST there.
  *  7 After an error the first failure is real and the rest are WR_FLUSH_ERR, also those unsignalled; posts to a
- *    queue pair in ERR are accepted and flushed (rxe: not receives). Entries of an SRQ are not flushed; LAST_WQE_REACHED comes when the
- *    queue pair holds none any more. In a failed completion only wr_id, status, qp_num and vendor_err are valid (man
- *    poll_cq), the rest is junk; so are, in a good one, the fields that its kind does not define. Destroying or
- *    resetting a queue pair drops its completions or leaves them, by the seed.
- *  8 RNR waits the peer's min_rnr_timer (IBTA table "Encoding for RNR NAK Timer Field"); rnr_retry 7 is for ever,
- *    else RNR_RETRY_EXC_ERR. An unanswered packet is sent again after 1 to 4 times 4.096 us x 2^timeout (IBTA
- *    9.7.6.1.3), timeout 0 is never, retry_cnt + 1 times in a row (rxe: 7 is for ever), then RETRY_EXC_ERR.
+ *    queue pair in ERR are accepted and flushed (rxe: receives are not). Entries of an SRQ are not flushed;
+ *    LAST_WQE_REACHED comes when the queue pair holds none any more (rxe of 6.1: never). In a failed completion only
+ *    wr_id, status, qp_num and vendor_err are valid (man poll_cq), the rest is junk; so are, in a good one, the fields
+ *    that its kind does not define. Destroying or resetting a queue pair drops its completions or leaves them, by the
+ *    seed.
+ *  8 RNR waits the peer's min_rnr_timer (IBTA 9.7, "Encoding for RNR NAK Timer Field"); rnr_retry 7 is for ever, else
+ *    RNR_RETRY_EXC_ERR. An unanswered packet is sent again after 1 to 4 times 4.096 us x 2^timeout (IBTA 9.7; rxe: once
+ *    that), timeout 0 is never, retry_cnt times in a row (rxe: 7 is for ever), then RETRY_EXC_ERR. What gets lost while
+ *    later packets get through is sometimes noticed at once.
  *  9 max_rd_atomic outstanding READs stall the send queue; more than the peer's max_dest_rd_atomic: REM_INV_REQ_ERR
  *    here, QP_REQ_ERR there.
  * 10 A CQ that overruns is dead: CQ_ERR, and with `overrun_aborts` (the default) it ends the test (rxe: completions
  *    are lost silently). Else its queue pairs go to ERR and polling it fails.
  * 11 Arming is one-shot; it does not fire for what is in the CQ already (rxe alike; some cards fire). An event with
  *    an empty CQ is allowed: `spurious_events` of a thousand armings fire at once.
- * 12 The SRQ limit is one-shot. Set below what is in the SRQ it waits for the next receive or not, by the seed.
+ * 12 The SRQ limit is one-shot. Set above what is in the SRQ it fires at once or with the next receive, by the seed.
  * 13 Acknowledging more events than were taken aborts; destroying a CQ, SRQ or QP with events that were taken and not
  *    acknowledged aborts (libibverbs waits for ever). Destroying what is in use is EBUSY, also ibv_close_device().
  *    ist_hca_free() with anything left aborts.
@@ -65,7 +68,7 @@
 
 #include "base/alloc.h"
 
-/* ---- the fabric: all devices of all hosts, one at a time in a process --------------------------------------- */
+/* ---- the fabric: all devices of all hosts, one at a time in a process ---------------------------- */
 
 struct ist_hca;
 struct ist_hca_device;
@@ -73,16 +76,15 @@ struct ist_hca_device;
 struct ist_hca_config {
     uint64_t seed;
     uint64_t latency_ns; /* one way */
-    uint64_t
-        jitter_ns; /* each packet is later by a random part of this; one in 16 by up to 16 times this */
+    uint64_t jitter_ns;  /* each packet is later by a part of this, one in 16 by up to 16 times this */
     uint64_t bytes_per_us;    /* of a port, sending; 0: no limit */
     uint32_t loss_ppm;        /* packets, also acknowledgements, that get lost, of a million */
     uint32_t routers;         /* between devices: a hop limit not above this loses everything (RoCE) */
     uint32_t spurious_events; /* rule 11 */
     bool overrun_aborts;      /* rule 10 */
     bool progress_in_calls;   /* see ist_hca_step() */
-    const struct ist_alloc
-        *alloc; /* borrowed until ist_hca_free(); its failures are ENOMEM of the call */
+    /* Borrowed until ist_hca_free(). Its failures are ENOMEM of the call. */
+    const struct ist_alloc *alloc;
     /* Each event as a line, for people; NULL: none. Same history, same lines. */
     void (*trace)(void *context, uint64_t now_ns, const char *line);
     void *trace_context;
@@ -106,7 +108,7 @@ void ist_hca_counts(const struct ist_hca *hca, struct ist_hca_counts *counts);
 /* A number made of all that has happened: equal for equal histories, whatever the compiler. */
 uint64_t ist_hca_digest(const struct ist_hca *hca);
 
-/* ---- time ------------------------------------------------------------------------------------------------- */
+/* ---- time ---------------------------------------------------------------------------------------- */
 
 uint64_t ist_hca_now_ns(const struct ist_hca *hca);
 /* When the next event is due; UINT64_MAX: none, all is idle. */
@@ -121,7 +123,7 @@ uint64_t ist_hca_run(struct ist_hca *hca, uint64_t steps);
 /* All events until now + ns, and then that is now. */
 void ist_hca_advance(struct ist_hca *hca, uint64_t ns);
 
-/* ---- devices ------------------------------------------------------------------------------------------------ */
+/* ---- devices ------------------------------------------------------------------------------------- */
 
 #define IST_HCA_PORTS_MAX 4
 #define IST_HCA_GIDS_MAX 16
@@ -129,8 +131,8 @@ void ist_hca_advance(struct ist_hca *hca, uint64_t ns);
 struct ist_hca_gid {
     union ibv_gid gid;
     enum ibv_gid_type type;
-    /* What ibv_query_gid_ex() tells; names come from if_indextoname(): 1 is "lo" on every Linux, others are in no
-     * network namespace of this process unless they are. 0: none. */
+    /* Of the netdev; 0: none. Programs ask if_indextoname() for its name: 1 is "lo" in every network namespace; one
+     * that this machine does not have looks like a netdev of another namespace. */
     uint32_t ifindex;
     uint32_t network; /* RoCE: GIDs of different networks do not reach each other */
 };
@@ -172,7 +174,7 @@ struct ist_hca_device *ist_hca_add_device(struct ist_hca *hca,
                                           const struct ist_hca_device_config *config);
 struct ist_hca_device *ist_hca_find_device(struct ist_hca *hca, const char *name);
 
-/* ---- faults: of the fabric and its devices ------------------------------------------------------------------ */
+/* ---- faults: of the fabric and its devices ------------------------------------------------------- */
 
 void ist_hca_set_loss(struct ist_hca *hca, uint32_t ppm);
 /* The link goes or comes: every context gets PORT_ERR or PORT_ACTIVE, while down nothing passes. */
@@ -190,7 +192,7 @@ void ist_hca_device_fatal(struct ist_hca_device *device);
  * plays that process. */
 void ist_hca_kill(struct ibv_context *context);
 
-/* ---- faults: of one queue pair -------------------------------------------------------------------------------- */
+/* ---- faults: of one queue pair ------------------------------------------------------------------- */
 
 void ist_hca_drop(struct ibv_qp *qp, uint32_t packets); /* its next so many get lost; UINT32_MAX: all */
 void ist_hca_delay(struct ibv_qp *qp, uint64_t ns);     /* nothing of it moves before now + ns */
@@ -202,7 +204,7 @@ void ist_hca_qp_fatal(struct ibv_qp *qp);
 /* CQ_ERR: the CQ is dead, its queue pairs go to ERR. Does not abort. */
 void ist_hca_cq_fatal(struct ibv_cq *cq);
 
-/* ---- faults: calls that fail ---------------------------------------------------------------------------------- */
+/* ---- faults: calls that fail --------------------------------------------------------------------- */
 
 enum ist_hca_call {
     IST_HCA_CALL_LIST = 1 << 0,     /* ibv_get_device_list: ENOMEM */
@@ -214,10 +216,8 @@ enum ist_hca_call {
     IST_HCA_CALL_POST = 1 << 6,     /* ibv_post_*: ENOMEM with bad_wr at the first request */
     IST_HCA_CALL_ARM = 1 << 7,      /* ibv_req_notify_cq: EIO */
     IST_HCA_CALL_POLL = 1 << 8,     /* ibv_poll_cq: -EIO */
-    IST_HCA_CALL_EVENT =
-        1 << 9, /* ibv_get_cq_event, ibv_get_async_event: EIO; the event is still there */
-    IST_HCA_CALL_DESTROY =
-        1 << 10, /* ibv_destroy_*, ibv_dereg_mr, ...: EIO, but what was to be destroyed is gone */
+    IST_HCA_CALL_EVENT = 1 << 9,    /* ibv_get_*_event: EIO; the event is still there */
+    IST_HCA_CALL_DESTROY = 1 << 10, /* ibv_destroy_* and the like: EIO, but gone it is */
     IST_HCA_CALL_ALL = (1 << 11) - 1
 };
 

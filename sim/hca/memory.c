@@ -7,7 +7,7 @@
 #undef ibv_reg_mr
 #undef ibv_reg_mr_iova
 
-/* ---- protection domains ------------------------------------------------------------------------------------- */
+/* ---- protection domains -------------------------------------------------------------------------- */
 
 static struct ibv_pd *alloc_pd(struct ibv_context *context) {
     struct ist_hca *hca = hca_of(context);
@@ -53,7 +53,7 @@ int ibv_dealloc_pd(struct ibv_pd *pd) {
     return error;
 }
 
-/* ---- memory regions ----------------------------------------------------------------------------------------- */
+/* ---- memory regions ------------------------------------------------------------------------------ */
 
 #define PAGES_AT_ONCE 1024
 
@@ -211,7 +211,7 @@ int ibv_dereg_mr(struct ibv_mr *mr) {
     return error;
 }
 
-/* ---- access ----------------------------------------------------------------------------------------------------- */
+/* ---- access -------------------------------------------------------------------------------------- */
 
 static uint8_t *base_of(const struct hca_mr *mr) {
     if (mr->mapping != NULL) {

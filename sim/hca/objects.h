@@ -235,7 +235,7 @@ static inline bool hca_context_gone(struct ibv_context *context) {
     return hca_context(context)->killed || hca_device(context)->fatal;
 }
 
-/* ---- fabric.c ------------------------------------------------------------------------------------------------- */
+/* ---- fabric.c ------------------------------------------------------------------------------------ */
 
 /* The fabric, locked; NULL, and not locked, when there is none. */
 struct ist_hca *hca_enter(void);
@@ -259,7 +259,7 @@ uint64_t hca_jitter(struct ist_hca *hca);
 /* Progress inside a call, when so configured. */
 void hca_progress(struct ist_hca *hca);
 
-/* ---- port.c --------------------------------------------------------------------------------------------------- */
+/* ---- port.c -------------------------------------------------------------------------------------- */
 
 extern const struct ibv_context_ops hca_context_ops;
 int hca_query_port(struct ibv_context *context, uint8_t number, struct ibv_port_attr *attr,
@@ -268,13 +268,13 @@ int hca_query_port(struct ibv_context *context, uint8_t number, struct ibv_port_
 struct hca_port *hca_port(struct ist_hca_device *device, uint32_t number);
 bool hca_gid_is_empty(const union ibv_gid *gid);
 
-/* ---- memory.c ------------------------------------------------------------------------------------------------- */
+/* ---- memory.c ------------------------------------------------------------------------------------ */
 
 /* The bytes [addr, addr + bytes) of the region with this key, NULL when a rule of memory regions forbids it. */
 uint8_t *hca_local(struct ibv_pd *pd, uint32_t lkey, uint64_t addr, uint64_t bytes, unsigned access);
 uint8_t *hca_remote(struct ibv_pd *pd, uint32_t rkey, uint64_t addr, uint64_t bytes, unsigned access);
 
-/* ---- completion.c, channel.c ---------------------------------------------------------------------------------- */
+/* ---- completion.c, channel.c --------------------------------------------------------------------- */
 
 /* What the program will poll. Junk goes in where nothing is defined. */
 void hca_complete(struct ibv_cq *cq, struct hca_completion *completion);
@@ -292,7 +292,7 @@ void hca_channels_show(struct ist_hca *hca);
 void hca_descriptor_set(int fd, bool *raised, bool raise);
 bool hca_descriptor_blocks(int fd);
 
-/* ---- async.c -------------------------------------------------------------------------------------------------- */
+/* ---- async.c ------------------------------------------------------------------------------------- */
 
 /* Room for so many more notices of objects of this context. False: no memory. */
 bool hca_notices_reserve(struct hca_context *context, uint32_t more);
@@ -307,7 +307,7 @@ void hca_notices_forget(struct hca_context *context, const void *object);
 #define HCA_NOTICES_SRQ 2
 #define HCA_NOTICES_PORTS 64 /* of all ports of a context, not taken yet */
 
-/* ---- receive.c ------------------------------------------------------------------------------------------------ */
+/* ---- receive.c ----------------------------------------------------------------------------------- */
 
 /* Sizes are set; false: no memory. */
 bool hca_receive_queue_init(struct ist_hca *hca, struct hca_receive_queue *queue);
@@ -326,7 +326,7 @@ int hca_post_srq_recv(struct ibv_srq *srq, struct ibv_recv_wr *wr, struct ibv_re
 void hca_receive_complete(struct hca_qp *qp, enum ibv_wc_status status,
                           const struct hca_request *request);
 
-/* ---- payload.c ------------------------------------------------------------------------------------------------ */
+/* ---- payload.c ----------------------------------------------------------------------------------- */
 
 bool hca_list_is_valid(struct ibv_pd *pd, const struct ibv_sge *sge, int sges, unsigned access);
 uint64_t hca_list_bytes(const struct ibv_sge *sge, int sges);
@@ -339,7 +339,7 @@ enum hca_moved { HCA_MOVED, HCA_LOCAL_FAULT, HCA_REMOTE_FAULT };
 /* Moves the next chunk between the two. */
 enum hca_moved hca_move(struct hca_qp *qp, struct hca_qp *peer, const struct hca_request *request);
 
-/* ---- post.c, requester.c, responder.c ------------------------------------------------------------------------- */
+/* ---- post.c, requester.c, responder.c ------------------------------------------------------------ */
 
 int hca_post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **bad);
 /* Starts the next request, if it may. */

@@ -3,7 +3,7 @@
 
 #undef ibv_query_port
 
-#define PKEY 0xffff /* the default partition, full member: IBTA 10.9.1.1 */
+#define PKEY 0xffff /* the default partition, full member: IBTA 10.9 */
 
 const struct ibv_context_ops hca_context_ops = {
     .poll_cq = hca_poll_cq,
@@ -57,8 +57,8 @@ int hca_query_port(struct ibv_context *context, uint8_t number, struct ibv_port_
         .max_vl_num = 1,
         .subnet_timeout = 18,
         .active_width = 2,        /* 4 lanes */
-        .active_speed = 32,       /* of 25 Gb/s: IBTA 14.2.5.6 */
-        .phys_state = up ? 5 : 3, /* LinkUp, Disabled: IBTA 14.2.5.6 */
+        .active_speed = 32,       /* of 25 Gb/s: IBTA 14.2.5, PortInfo */
+        .phys_state = up ? 5 : 3, /* LinkUp, Disabled: the same */
         .link_layer = config->link_layer,
         .flags = config->grh_required ? IBV_QPF_GRH_REQUIRED : 0,
     };

@@ -49,7 +49,7 @@ int hca_receive_post(struct hca_receive_queue *queue, const struct ibv_recv_wr *
     return 0;
 }
 
-/* ---- what the program calls ------------------------------------------------------------------------------------- */
+/* ---- what the program calls ---------------------------------------------------------------------- */
 
 static int post_all(struct ist_hca *hca, struct hca_receive_queue *queue, struct ibv_recv_wr *wr,
                     struct ibv_recv_wr **bad, const char *function) {
@@ -73,7 +73,7 @@ int hca_post_recv(struct ibv_qp *visible, struct ibv_recv_wr *wr, struct ibv_rec
         hca_violation("ibv_post_recv: the queue pair has an SRQ"); /* man post_recv */
     }
     if (qp->state == IBV_QPS_RESET) {
-        hca_violation("ibv_post_recv: the queue pair is in RESET"); /* IBTA 10.8.3.1 */
+        hca_violation("ibv_post_recv: the queue pair is in RESET"); /* IBTA 10.3.1 */
     }
     int error = post_all(hca, &qp->queue, wr, bad, "ibv_post_recv");
     if (qp->state == IBV_QPS_ERR) {
@@ -90,7 +90,7 @@ int hca_post_srq_recv(struct ibv_srq *visible, struct ibv_recv_wr *wr, struct ib
     return error;
 }
 
-/* ---- a message arrives ------------------------------------------------------------------------------------------ */
+/* ---- a message arrives --------------------------------------------------------------------------- */
 
 const struct hca_receive *hca_receive_peek(struct hca_qp *qp) {
     struct hca_receive_queue *queue = hca_receive_queue(qp);
@@ -113,7 +113,7 @@ bool hca_receive_take(struct hca_qp *qp) {
     if (qp->qp.srq != NULL) {
         struct hca_srq *srq = hca_srq(qp->qp.srq);
         if (queue->posted - queue->used < srq->limit) {
-            srq->limit = 0; /* one-shot: IBTA 10.2.9.5 */
+            srq->limit = 0; /* one-shot: IBTA 10.2.9 */
             hca_notice_srq(srq, IBV_EVENT_SRQ_LIMIT_REACHED);
         }
     }

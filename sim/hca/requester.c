@@ -40,9 +40,9 @@ static bool is_read(const struct hca_request *request) {
     return request->opcode == IBV_WR_RDMA_READ;
 }
 
-/* ---- starting ---------------------------------------------------------------------------------------------------- */
+/* ---- starting ------------------------------------------------------------------------------------ */
 
-/* IBTA: ordering rules of work requests, "F": a fence waits for READs before it; and C9-... max_rd_atomic. */
+/* IBTA 10.8.3, the table of ordering rules: a fence waits for the READs before it. */
 static bool may_start(const struct hca_qp *qp, const struct hca_request *request) {
     if (request->fenced && qp->reads > 0) {
         return false;
@@ -79,9 +79,9 @@ void hca_kick(struct hca_qp *qp) {
     schedule_packet(qp, request);
 }
 
-/* ---- loss --------------------------------------------------------------------------------------------------------- */
+/* ---- loss ---------------------------------------------------------------------------------------- */
 
-/* IBTA 9.7.6.1.3: a lost packet is noticed after one to four times the timeout; at once, more or less, when a later
+/* IBTA 9.7: a lost packet is noticed after one to four times the timeout; at once, more or less, when a later
  * one gets through and is refused for its sequence number. */
 static void lose(struct hca_qp *qp, bool later_ones_arrive) {
     struct ist_hca *hca = qp->device->hca;
@@ -124,7 +124,7 @@ static void progress_was_made(struct hca_qp *qp) {
     qp->retries = 0;
 }
 
-/* ---- retiring ----------------------------------------------------------------------------------------------------- */
+/* ---- retiring ------------------------------------------------------------------------------------ */
 
 static enum ibv_wc_opcode completion_opcode(enum ibv_wr_opcode opcode) {
     switch (opcode) {
@@ -189,7 +189,7 @@ static void fail_oldest(struct hca_qp *qp, enum ibv_wc_status status) {
     fail(qp, hca_request(qp, qp->completed), status);
 }
 
-/* ---- SEND and WRITE are executed, READ is taken ------------------------------------------------------------- */
+/* ---- SEND and WRITE are executed, READ is taken -------------------------------------------------- */
 
 static void schedule_acknowledgement(struct hca_qp *qp, const struct hca_request *request) {
     schedule(qp, &qp->acknowledge, arrival(qp->device->hca, request->executed_ns));
@@ -253,7 +253,7 @@ static enum ibv_wc_status local_status(struct hca_qp *qp, const struct hca_reque
 /* No receive is posted there. */
 static void receiver_not_ready(struct hca_qp *qp, struct hca_request *request,
                                const struct hca_qp *peer) {
-    /* IBTA table "Encoding for RNR NAK Timer Field", in units of 10 us. */
+    /* IBTA 9.7, table "Encoding for RNR NAK Timer Field", in units of 10 us. */
     static const uint32_t timer[32] = {65536, 1,    2,    3,     4,     6,     8,     12,
                                        16,    24,   32,   48,    64,    96,    128,   192,
                                        256,   384,  512,  768,   1024,  1536,  2048,  3072,
@@ -321,7 +321,7 @@ void hca_execute_fires(struct hca_event *event) {
     }
 }
 
-/* ---- answers ------------------------------------------------------------------------------------------------------ */
+/* ---- answers ------------------------------------------------------------------------------------- */
 
 void hca_acknowledge_fires(struct hca_event *event) {
     struct hca_qp *qp = HCA_CONTAINER(event, struct hca_qp, acknowledge);
@@ -392,7 +392,7 @@ void hca_read_fires(struct hca_event *event) {
     }
 }
 
-/* ---- errors ------------------------------------------------------------------------------------------------------- */
+/* ---- errors -------------------------------------------------------------------------------------- */
 
 void hca_qp_stop(struct hca_qp *qp) {
     struct hca_clock *clock = &qp->device->hca->clock;

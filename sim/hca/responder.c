@@ -1,7 +1,7 @@
 /* The receiving half of a queue pair: what it does with the packets of its peer. */
 #include "sim/hca/objects.h"
 
-/* ---- the way there ----------------------------------------------------------------------------------------------- */
+/* ---- the way there ------------------------------------------------------------------------------- */
 
 /* RoCE: the address must be one of the port, of the same type, in the same network. */
 static bool roce_reaches(const struct hca_qp *from, const struct hca_qp *to) {
@@ -51,7 +51,7 @@ bool hca_links_are_up(struct hca_qp *qp) {
 struct hca_qp *hca_peer(struct hca_qp *qp) {
     struct hca_qp *peer = hca_numbers_find(&qp->device->hca->qp_numbers, qp->attr.dest_qp_num);
     if (peer == NULL || (peer->state != IBV_QPS_RTR && peer->state != IBV_QPS_RTS) || peer->silent ||
-        hca_context_gone(peer->qp.context) || peer->attr.dest_qp_num != qp->qp.qp_num) {
+        peer->attr.dest_qp_num != qp->qp.qp_num) {
         return NULL;
     }
     return hca_links_are_up(qp) && reaches(qp, peer) && reaches(peer, qp) ? peer : NULL;
@@ -66,7 +66,7 @@ bool hca_gets_lost(struct hca_qp *qp) {
     return hca->config.loss_ppm > 0 && hca_random_below(hca, 1000000) < hca->config.loss_ppm;
 }
 
-/* ---- refusing ---------------------------------------------------------------------------------------------------- */
+/* ---- refusing ------------------------------------------------------------------------------------ */
 
 static enum hca_answer refuse_now(struct hca_qp *peer, const struct hca_request *request) {
     hca_note(peer->device->hca, "refused", peer->qp.qp_num, request->status, request->receive);
@@ -82,7 +82,7 @@ static enum hca_answer refuse_now(struct hca_qp *peer, const struct hca_request 
     return HCA_REFUSED;
 }
 
-/* The data of READs before it was sent before: answers are in order (IBTA 9.7.5.1.1). */
+/* The data of READs before it was sent before: answers are in order (IBTA 9.7). */
 static enum hca_answer refuse(struct hca_qp *peer, const struct hca_qp *qp, struct hca_request *request,
                               enum ibv_wc_status status, enum ibv_wc_status receive) {
     request->status = status;
@@ -95,7 +95,7 @@ void hca_refuse_read(struct hca_qp *peer) {
     hca_qp_error(peer);
 }
 
-/* ---- a request's first packet -------------------------------------------------------------------------------- */
+/* ---- a request's first packet -------------------------------------------------------------------- */
 
 static bool is_send(const struct hca_request *request) {
     return request->opcode == IBV_WR_SEND || request->opcode == IBV_WR_SEND_WITH_IMM;
@@ -122,7 +122,7 @@ static enum hca_answer check_remote(struct hca_qp *peer, struct hca_qp *qp,
     bool read = request->opcode == IBV_WR_RDMA_READ;
     unsigned access = read ? IBV_ACCESS_REMOTE_READ : IBV_ACCESS_REMOTE_WRITE;
     if ((peer->attr.qp_access_flags & access) == 0) {
-        /* IBTA 9.7.4.1.2 and rxe: an invalid request; others: an access error. The number is random. */
+        /* IBTA 9.7 and rxe: an invalid request; others: an access error. The number is random. */
         enum ibv_wc_status status =
             (peer->qp.qp_num & 1) != 0 ? IBV_WC_REM_INV_REQ_ERR : IBV_WC_REM_ACCESS_ERR;
         return refuse(peer, qp, request, status, IBV_WC_SUCCESS);
@@ -150,9 +150,9 @@ static enum hca_answer check_first(struct hca_qp *peer, struct hca_qp *qp,
     return is_send(request) ? check_send(peer, qp, request) : check_remote(peer, qp, request);
 }
 
-/* ---- every packet ------------------------------------------------------------------------------------------------ */
+/* ---- every packet -------------------------------------------------------------------------------- */
 
-/* WRITE_WITH_IMM takes a receive with its last packet (IBTA 9.4.3). */
+/* WRITE_WITH_IMM takes a receive with its last packet (IBTA 9.4). */
 static bool wants_receive(const struct hca_request *request) {
     return request->opcode == IBV_WR_RDMA_WRITE_WITH_IMM && request->chunk + 1 == request->chunks;
 }

@@ -41,7 +41,7 @@ static bool mask_is_valid(enum ibv_qp_state from, enum ibv_qp_state to, int mask
            (rest & ~(transition->required | transition->optional)) == 0;
 }
 
-/* IBTA 10.2.2.1, and man modify_qp: a GRH where the port requires one; RoCE has no other address. */
+/* IBTA 10.2, and man modify_qp: a GRH where the port requires one; RoCE has no other address. */
 static bool address_is_valid(struct hca_qp *qp, const struct ibv_ah_attr *address,
                              uint8_t port_number) {
     const struct hca_port *port = hca_port(qp->device, port_number);

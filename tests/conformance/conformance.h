@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* ---- where it runs: place_hca.c or place_devices.c --------------------------------------------------------------- */
+/* ---- where it runs: place_hca.c or place_devices.c ----------------------------------------------- */
 
 struct place {
     struct ibv_context *context[2]; /* of two devices, or the same one twice */
@@ -35,7 +35,7 @@ void place_names(const char *name[2]);
 bool is_known_deviation(const char *kind, const char *name, enum ibv_wc_status status);
 #define NOTHING_COMES ((enum ibv_wc_status)1000)
 
-/* ---- two connected queue pairs: link.c --------------------------------------------------------------------------- */
+/* ---- two connected queue pairs: link.c ----------------------------------------------------------- */
 
 #define BUFFER_BYTES (4u << 20)
 #define MIB (1u << 20)
@@ -115,7 +115,7 @@ bool has_event(struct end *end);
 
 void fill(uint8_t *memory, size_t bytes, uint64_t seed);
 
-/* ---- the tests --------------------------------------------------------------------------------------------------- */
+/* ---- the tests ----------------------------------------------------------------------------------- */
 
 int run_transfer_tests(void);
 int run_error_tests(void);

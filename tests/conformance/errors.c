@@ -30,7 +30,7 @@ static int close_link(void **state) {
     return 0;
 }
 
-/* ---- wrong keys, bounds, rights ------------------------------------------------------------------------------- */
+/* ---- wrong keys, bounds, rights ------------------------------------------------------------------ */
 
 /* The failing request first, then two more; both queue pairs end in ERR. */
 static void expect_remote_error(struct work bad, const char *name) {
@@ -148,7 +148,7 @@ static void test_error__earlier_requests__are_complete(void **state) {
     expect(l.end[0].send_cq, 4, IBV_WC_WR_FLUSH_ERR);
 }
 
-/* ---- peers that are gone ---------------------------------------------------------------------------------------- */
+/* ---- peers that are gone ------------------------------------------------------------------------- */
 
 static void expect_dead_peer(void) {
     post(&l, 0, (struct work){IBV_WR_RDMA_READ, .id = 1, .bytes = 10});
@@ -179,7 +179,7 @@ static void test_receiver_not_ready__too_often__rnr_retry_exc_err(void **state) 
     expect(l.end[0].send_cq, 2, IBV_WC_WR_FLUSH_ERR);
 }
 
-/* ---- brought to ERR ------------------------------------------------------------------------------------------------ */
+/* ---- brought to ERR ------------------------------------------------------------------------------ */
 
 static void test_modify_to_error__outstanding_requests__each_ends_once_in_order(void **state) {
     (void)state;

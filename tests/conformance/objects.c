@@ -28,7 +28,7 @@ static int close_link(void **state) {
     return 0;
 }
 
-/* ---- completion events ------------------------------------------------------------------------------------------- */
+/* ---- completion events --------------------------------------------------------------------------- */
 
 static void write_once(uint64_t id) {
     post(&l, 0, (struct work){IBV_WR_RDMA_WRITE, .id = id, .bytes = 10, .flags = SIGNALED});
@@ -112,7 +112,7 @@ static void test_srq_limit__fewer_left__event(void **state) {
     expect_async(l.end[1].context, IBV_EVENT_SRQ_LIMIT_REACHED, NULL);
 }
 
-/* ---- queues --------------------------------------------------------------------------------------------------------- */
+/* ---- queues -------------------------------------------------------------------------------------- */
 
 static void test_create_qp__any__at_least_what_was_asked(void **state) {
     (void)state;
@@ -189,7 +189,7 @@ static void test_post_send__many_times_the_queue__flows(void **state) {
     expect(l.end[0].send_cq, 39 * 32 + 31, IBV_WC_SUCCESS);
 }
 
-/* ---- transitions, life --------------------------------------------------------------------------------------------- */
+/* ---- transitions, life --------------------------------------------------------------------------- */
 
 static void test_modify_qp__attribute_missing_or_state_skipped__einval_and_unchanged(void **state) {
     (void)state;
