@@ -14,7 +14,7 @@ struct ist_bench_scout {
     uint64_t block_bytes[IST_BENCH_LIST_MAX + 1]; /* of the pool, for a value of sizes[i] */
 };
 
-/* Puts a value of each size, and removes it.
+/* Waits for a pool that still grows, as far as it is needed; puts a value of each size, and removes it.
  * Where others use the server at the same time the figures may be off: they are advice.
  * Returns OK; CONFIG: the endpoint cannot be parsed; whatever else a request ended with.
  * error  IST_BENCH_ERROR_MAX bytes: one line for any but OK. */
