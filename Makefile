@@ -283,7 +283,7 @@ check-rxe: ## the tests that want a real kernel's soft-RoCE, and those of the ha
 rxe-kernel: ## build the kernel that makes these runs fast: some minutes, once a machine
 	@DEPS=$(DEPS) ci/rxe/kernel
 
-.PHONY: layers headers exports format coverage check demo bench
+.PHONY: layers headers exports format coverage check demo bench bench-core
 layers: $(CORE) ## prove that the core does no I/O and that no room uses what it must not know
 	ci/layers $(CORE)
 
@@ -322,6 +322,11 @@ bench: ## build, measure a daemon beside what it is compared with: make bench BA
 	@DEPS=$(DEPS) ci/deps build
 	@$(MAKE) --no-print-directory -s -j$$(nproc) programs
 	@ci/bench $(B) --baseline=$(BASELINE) $(BENCH_OPTIONS)
+
+$(B)/bench_core: $(B)/obj/tests/bench_core.o $(CORE)
+	$(CC) $(LDFLAGS) -o $@ $^ $(NANOPB)
+bench-core: $(B)/bench_core ## how fast index, pool and eviction are without any I/O
+	$<
 
 # ---- install -------------------------------------------------------------------------------------
 MAN1 := src/daemon/infinistore.1 src/tools/infinistore-cli.1 src/tools/infinistore-bench.1

@@ -26,6 +26,8 @@ struct fake_connection {
     enum fake_way way;
     uint64_t number;
     bool greeted;
+    bool holds; /* the answer to `held` */
+    struct ist_frame held;
     struct bytes in, out;
     size_t sent; /* of out */
     bool closes; /* when all is sent */
@@ -129,6 +131,11 @@ static void answer_request(struct fake_connection *c, const struct ist_frame *as
         return;
     }
     atomic_fetch_add(&c->fake->requests, 1);
+    if (c->way == FAKE_HOLD && asked->operation == IST_OP_PING && !c->holds) {
+        c->holds = true;
+        c->held = *asked;
+        return;
+    }
     if (c->way == FAKE_CLOSE_LATER) {
         c->closes = true;
     } else if (asked->operation == IST_OP_STAT) {
@@ -139,6 +146,9 @@ static void answer_request(struct fake_connection *c, const struct ist_frame *as
         say(c, asked, out, written, 0);
     } else {
         answer_keys(c, asked, body);
+    }
+    if (c->holds && asked->operation == IST_OP_PUT) {
+        say(c, &c->held, NULL, 0, 0);
     }
 }
 

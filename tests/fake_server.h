@@ -17,6 +17,7 @@ enum fake_way {
     FAKE_CLOSE_HALF,  /* good, but closes in the middle of the first reply that has a payload */
     FAKE_MUTE,        /* shakes hands, reads requests, does not answer until fake_speak() */
     FAKE_DEAF,        /* shakes hands, reads no more until fake_speak() */
+    FAKE_HOLD,        /* good, but answers the first PING only behind the first PUT */
     FAKE_LIAR,        /* shakes hands, then answers each request with a reply to another one */
 };
 
