@@ -27,7 +27,7 @@ LDFLAGS := -pthread $(CFLAGS_$(VARIANT)) $(EXTRA_LDFLAGS)
 # ---- the rooms -----------------------------------------------------------------------------------
 BASE := alloc hash json log size status timers
 STORE := runs pool index evict store
-WIRE := frame codec
+WIRE := frame codec codec_keys codec_parts
 ENGINE := deadline engine get inbox outbox put request session stats transfer
 VERBS := completion device gid memory queue_pair
 CLIENT := client connection driver endpoint exchange metrics receive reply request resolver stage
@@ -65,6 +65,7 @@ TESTS += test_engine
 TESTS += test_stats
 TESTS += test_greedy
 TESTS += test_rdma_session
+TESTS += test_rdma_traffic
 # client
 TESTS += test_both_ends
 TESTS += test_client
@@ -200,7 +201,7 @@ $(B)/obj/gen/%.o: $(B)/gen/%.c
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
-$(B)/obj/src/wire/codec.o: $(B)/gen/wire/infinistore.pb.h
+$(B)/obj/src/wire/codec.o $(B)/obj/src/wire/codec_keys.o: $(B)/gen/wire/infinistore.pb.h
 
 $(CORE): $(BASE_O) $(STORE_O) $(WIRE_O) $(ENGINE_O)
 $(ROOMS): $(BASE_O) $(STORE_O) $(WIRE_O) $(ENGINE_O) $(VERBS_O) $(CLIENT_O) $(WORKLOAD_O) \
