@@ -513,6 +513,16 @@ static void test_connect__nth_call_fails__nothing_is_left(void **state) {
     assert_true(failures > 20);
 }
 
+/* What a device that is gone answers: the objects are gone with it, and nobody must end for that. */
+static void test_free__nth_destroying_call_fails__goes_on(void **state) {
+    (void)state;
+    for (uint64_t n = 1; n <= 16; n++) {
+        world_begin(14);
+        ist_hca_fail_nth(f.hca, IST_HCA_CALL_DESTROY, n);
+        world_end();
+    }
+}
+
 static void test_connect__nth_allocation_fails__nothing_is_left(void **state) {
     (void)state;
     for (uint64_t n = 1;; n++) {
@@ -544,6 +554,7 @@ int main(void) {
         cmocka_unit_test(test_device_events__link_and_death__told),
         cmocka_unit_test(test_open__no_such_device_or_port__why_names_it),
         cmocka_unit_test(test_connect__nth_call_fails__nothing_is_left),
+        cmocka_unit_test(test_free__nth_destroying_call_fails__goes_on),
         cmocka_unit_test(test_connect__nth_allocation_fails__nothing_is_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -78,12 +78,11 @@ static void make_store_and_engine(void) {
     assert_int_equal(ist_engine_new(&engine_config, f.store, &f.engine), IST_OK);
 }
 
-static int setup(void **state) {
-    (void)state;
+static int setup_seed(uint64_t seed) {
     memset(&f, 0, sizeof(f));
     failing_alloc_init(&f.failing, 0);
     struct ist_hca_config config;
-    ist_hca_config_init(&config, 5);
+    ist_hca_config_init(&config, seed);
     config.progress_in_calls = true;
     f.hca = ist_hca_new(&config);
     struct ist_hca_device_config device;
@@ -116,6 +115,11 @@ static int setup(void **state) {
                                                 .log = ist_log_null()};
     assert_int_equal(ist_rdma_new(&rdma_config, &f.rdma), IST_OK);
     return 0;
+}
+
+static int setup(void **state) {
+    (void)state;
+    return setup_seed(5);
 }
 
 static void client_free(struct client *client) {
@@ -466,6 +470,60 @@ static void test_disconnect__work_outstanding__everything_returns(void **state) 
     assert_int_equal(stats.free_bytes, POOL_BYTES);
 }
 
+/* Buffers that a broken queue pair had taken are all posted again: else a crowd that comes and goes empties the queue
+ * that all share. */
+static void come_and_go(uint64_t seed) {
+    uint64_t random = seed;
+    for (unsigned round = 0; round < 60; round++) {
+        struct client *client = &f.clients[0];
+        client_begin(client);
+        for (uint64_t id = 1; id <= 6; id++) {
+            client_request(client, IST_OP_EXISTS, id, &(struct place){"nobody", 0, 0}, 1);
+            ist_hca_run(f.hca, random_below(&random, 12));
+        }
+        ist_rdma_disconnect(client->server);
+        client->server = NULL;
+        turn_until(ist_rdma_connections(f.rdma) == 0);
+        client_free(client);
+        client->in_bytes = 0;
+    }
+    client_begin(&f.clients[1]);
+    for (uint64_t id = 1; id <= 50; id++) {
+        client_request(&f.clients[1], IST_OP_EXISTS, id, &(struct place){"nobody", 0, 0}, 1);
+    }
+    for (uint64_t id = 1; id <= 50; id++) {
+        assert_int_equal(client_reply(&f.clients[1], id, 0), IST_NOT_FOUND);
+    }
+}
+
+static void test_disconnect__messages_on_their_way_many_times__no_buffer_is_lost(void **state) {
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        teardown(state);
+        setup_seed(seed);
+        come_and_go(seed);
+    }
+}
+
+static void test_messages__a_buffer_cannot_be_posted_again__all_sessions_end(void **state) {
+    (void)state;
+    client_begin(&f.clients[0]);
+    client_begin(&f.clients[1]);
+    client_request(&f.clients[0], IST_OP_EXISTS, 1, &(struct place){"nobody", 0, 0}, 1);
+    ist_hca_fail_nth(f.hca, IST_HCA_CALL_POST, 1);
+    f.clients[0].stalls = f.clients[1].stalls = true; /* the first to post is the server */
+    turn_until(f.clients[0].ended == 1 && f.clients[1].ended == 1);
+    struct ist_endpoint own;
+    struct ist_rdma_connection *connection;
+    const struct ist_endpoint peer = {.queue_pair = 1,
+                                      .gid = {1},
+                                      .mtu_bytes = 1024,
+                                      .reads = 1,
+                                      .messages = 1,
+                                      .message_bytes = 512};
+    ist_rdma_connect(f.rdma, &f, 1, &peer, &own, &connection);
+    assert_int_equal(own.status, IST_DEVICE);
+}
+
 static void test_connect__more_than_there_is_room_for__no_space(void **state) {
     (void)state;
     client_begin(&f.clients[0]);
@@ -542,6 +600,8 @@ int main(void) {
         TEST(test_client__wrong_request__hears_why_before_the_end),
         TEST(test_drain__client_is_dead__ends_all_the_same),
         TEST(test_disconnect__work_outstanding__everything_returns),
+        TEST(test_disconnect__messages_on_their_way_many_times__no_buffer_is_lost),
+        TEST(test_messages__a_buffer_cannot_be_posted_again__all_sessions_end),
         TEST(test_connect__more_than_there_is_room_for__no_space),
         TEST(test_connect__endpoint_that_cannot_be__invalid),
         TEST(test_link_down__sessions_end__and_come_back_with_it),

@@ -16,7 +16,8 @@
 #define HELD_MAX (IST_RDMA_MESSAGES + IST_COMPLETION_SPARE_MESSAGES)
 /* Requests that works leave for messages: replies must not wait behind a batch of thousands. */
 #define MESSAGE_WR 16u
-/* A broken queue pair is destroyed when all that was posted has come out, or at last after this. */
+/* A broken queue pair is destroyed when all that was posted has come out, and the buffers that it had taken, too (IBTA
+ * 10.3.1: after the last WQE reached event); or at last after this, where a device does not tell. */
 #define LINGER_SEC 2.
 #define UINT24_MAX 0xffffffu
 
@@ -31,7 +32,8 @@ struct ist_rdma_connection {
     struct ist_rdma_connection *next, *prev;
     struct ist_rdma_connection *next_pending, *prev_pending; /* to be run */
     bool is_pending, is_closing, is_broken;
-    void *owner; /* NULL: gone, or told */
+    bool is_drained; /* broken, and it will take no buffer of the shared queue any more */
+    void *owner;     /* NULL: gone, or told */
     struct ist_session *session;
     struct ist_queue_pair *queue_pair;
     ev_tstamp closing_at, broken_at;
@@ -50,6 +52,7 @@ struct ist_rdma {
     struct ist_rdma_connection *first_pending, *last_pending;
     size_t pending_count;
     bool is_down, is_dead; /* the port; the device */
+    bool has_more;         /* completions that this turn left in the queue */
 };
 
 static void run_pending(struct ist_rdma *rdma);
@@ -83,9 +86,15 @@ static void unmark(struct ist_rdma_connection *connection) {
 
 /* ---- the end of a connection ------------------------------------------------------------------------ */
 
+/* RDMA is over: the next turn ends all connections, since this one is in the middle of some. */
+static void die(struct ist_rdma *rdma) {
+    rdma->is_dead = true;
+    ev_timer_start(rdma->config.loop, &rdma->again);
+}
+
 static void give_back(struct ist_rdma *rdma, uint32_t buffer) {
-    if (ist_completion_give_back(rdma->completion, buffer) != IST_OK) {
-        rdma->is_dead = true;
+    if (!rdma->is_dead && ist_completion_give_back(rdma->completion, buffer) != IST_OK) {
+        die(rdma);
     }
 }
 
@@ -135,8 +144,9 @@ static void connection_break(struct ist_rdma_connection *connection) {
 static bool connection_bury(struct ist_rdma_connection *connection) {
     struct ist_rdma *rdma = connection->rdma;
     bool late = ev_now(rdma->config.loop) - connection->broken_at >= LINGER_SEC;
-    if (!connection->is_broken ||
-        (ist_queue_pair_outstanding(connection->queue_pair) > 0 && !late && !rdma->is_dead)) {
+    bool over = connection->is_drained && !rdma->has_more &&
+                ist_queue_pair_outstanding(connection->queue_pair) == 0;
+    if (!connection->is_broken || (!over && !late && !rdma->is_dead)) {
         return false;
     }
     void *owner = connection->owner;
@@ -345,7 +355,14 @@ static void handle(struct ist_rdma *rdma, const struct ist_completion_event *eve
     mark(connection);
 }
 
-static void poll_completions(struct ev_loop *loop, struct ist_rdma *rdma) {
+static void break_all(struct ist_rdma *rdma) {
+    for (struct ist_rdma_connection *c = rdma->first; c != NULL; c = c->next) {
+        connection_break(c);
+    }
+}
+
+/* Up to a share of what is there. True: there may be more. */
+static bool take_completions(struct ist_rdma *rdma) {
     struct ist_completion_event events[EVENTS_MAX];
     size_t total = 0, count = EVENTS_MAX;
     while (count == EVENTS_MAX && total < IST_RDMA_POLL_BUDGET) {
@@ -355,8 +372,20 @@ static void poll_completions(struct ev_loop *loop, struct ist_rdma *rdma) {
         }
         total += count;
     }
+    return count == EVENTS_MAX;
+}
+
+static void poll_completions(struct ev_loop *loop, struct ist_rdma *rdma) {
+    rdma->has_more = take_completions(rdma);
+    if (rdma->is_dead) {
+        /* Its descriptors would be readable for ever, and tell nothing. */
+        ev_io_stop(loop, &rdma->completions);
+        ev_io_stop(loop, &rdma->events);
+        break_all(rdma);
+        rdma->has_more = false;
+    }
     run_pending(rdma);
-    if (total >= IST_RDMA_POLL_BUDGET) {
+    if (rdma->has_more) {
         ev_timer_start(loop, &rdma->again); /* no event comes for what is still in the queue */
     }
 }
@@ -374,14 +403,16 @@ static void on_again(struct ev_loop *loop, ev_timer *timer, int revents) {
     poll_completions(loop, rdma);
 }
 
-static void break_all(struct ist_rdma *rdma) {
-    for (struct ist_rdma_connection *c = rdma->first; c != NULL; c = c->next) {
-        connection_break(c);
+static void note_queue_pair(struct ist_rdma *rdma, const struct ist_device_event *event) {
+    struct ist_queue_pair *of = ist_completion_find(rdma->completion, event->queue_pair);
+    if (of != NULL) {
+        struct ist_rdma_connection *connection = ist_queue_pair_user(of);
+        connection->is_drained |= event->kind == IST_DEVICE_LAST_RECEIVE;
+        connection_break(connection);
     }
 }
 
 static void on_events(struct ev_loop *loop, ev_io *io, int revents) {
-    (void)loop;
     (void)revents;
     struct ist_rdma *rdma = io->data;
     struct ist_device_event event;
@@ -392,22 +423,13 @@ static void on_events(struct ev_loop *loop, ev_io *io, int revents) {
             break_all(rdma);
             break;
         case IST_DEVICE_PORT_UP: rdma->is_down = false; break;
-        case IST_DEVICE_FAILED:
-            rdma->is_dead = true;
-            break_all(rdma);
-            break;
-        case IST_DEVICE_QUEUE_PAIR_FAILED: {
-            struct ist_queue_pair *failed = ist_completion_find(rdma->completion, event.queue_pair);
-            if (failed != NULL) {
-                connection_break(ist_queue_pair_user(failed));
-            }
-            break;
-        }
-        case IST_DEVICE_LAST_RECEIVE:
+        case IST_DEVICE_FAILED: rdma->is_dead = true; break;
+        case IST_DEVICE_QUEUE_PAIR_FAILED:
+        case IST_DEVICE_LAST_RECEIVE: note_queue_pair(rdma, &event); break;
         case IST_DEVICE_OTHER: break;
         }
     }
-    run_pending(rdma);
+    poll_completions(loop, rdma);
 }
 
 /* ---- making ----------------------------------------------------------------------------------------- */

@@ -4,8 +4,6 @@
 
 #include <infiniband/verbs.h>
 
-#include "base/assert.h"
-
 static unsigned access_of(enum ist_memory_use use) {
     unsigned access = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_RELAXED_ORDERING;
     return use == IST_MEMORY_REMOTE ? access | IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_WRITE
@@ -61,8 +59,7 @@ enum ist_status ist_region_register_dmabuf(const struct ist_device *device, int 
 
 void ist_region_drop(struct ist_region *region) {
     if (region->mr != NULL) {
-        int error = ibv_dereg_mr(region->mr);
-        IST_ASSERT(error == 0);
+        (void)ibv_dereg_mr(region->mr); /* fails when the device is gone, and the region with it */
     }
     *region = (struct ist_region){0};
 }

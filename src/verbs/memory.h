@@ -31,7 +31,7 @@ enum ist_status ist_region_register(const struct ist_device *device, void *addre
 enum ist_status ist_region_register_dmabuf(const struct ist_device *device, int fd, uint64_t offset,
                                            uint64_t bytes, uint64_t address, enum ist_memory_use use,
                                            struct ist_region *region);
-/* Never fails for a region without memory windows. A zeroed region is legal. */
+/* The NIC touches it no more. A zeroed region is legal. */
 void ist_region_drop(struct ist_region *region);
 
 #endif
