@@ -43,6 +43,7 @@ REPLAY += replay_run replay_series replay_server replay_tally replay_traffic
 # the simulator
 HCA := async channel clock completion device fabric fault memory names number payload port post \
        queue_pair receive requester responder srq transition
+SIM := model
 
 TESTS :=
 # base, store
@@ -125,6 +126,7 @@ TESTS += test_hca_devices
 TESTS += test_hca_faults
 TESTS += test_hca_history
 TESTS += test_hca_parts
+TESTS += test_sim_model
 # tools: replay
 TESTS += test_replay_jobs
 TESTS += test_replay_report
@@ -165,6 +167,7 @@ WORKLOAD_O := $(call objects,workload,$(WORKLOAD))
 DAEMON_O := $(call objects,daemon,$(DAEMON))
 CLI_O := $(call objects,tools,$(CLI))
 HCA_O := $(HCA:%=$(B)/obj/sim/hca/%.o)
+SIM_O := $(SIM:%=$(B)/obj/sim/%.o)
 BENCH_O := $(call objects,tools,$(BENCH) $(REPLAY))
 MAIN_O := $(B)/obj/src/daemon/main.o $(B)/obj/src/tools/cli.o $(B)/obj/src/tools/bench.o
 
@@ -173,6 +176,7 @@ LIB_A := $(B)/libinfinistore.a
 LIB_SO := $(B)/libinfinistore.so.0
 ROOMS := $(B)/librooms.a
 HCA_A := $(B)/libhca.a
+SIM_A := $(B)/libsim.a
 PROGRAMS := $(B)/infinistore $(B)/infinistore-cli $(B)/infinistore-bench
 CONFORMANCE_O := $(CONFORMANCE:%=$(B)/obj/tests/conformance/%.o)
 CONFORMANCE_HCA := $(B)/tests/conformance/verbs_hca
@@ -207,7 +211,8 @@ $(CORE): $(BASE_O) $(STORE_O) $(WIRE_O) $(ENGINE_O)
 $(ROOMS): $(BASE_O) $(STORE_O) $(WIRE_O) $(ENGINE_O) $(VERBS_O) $(CLIENT_O) $(WORKLOAD_O) \
           $(filter-out $(MAIN_O),$(DAEMON_O) $(CLI_O) $(BENCH_O))
 $(HCA_A): $(HCA_O)
-$(CORE) $(ROOMS) $(HCA_A):
+$(SIM_A): $(SIM_O)
+$(CORE) $(ROOMS) $(HCA_A) $(SIM_A):
 	@rm -f $@
 	$(AR) qcs $@ $^
 
@@ -230,12 +235,12 @@ $(B)/infinistore-bench: $(BENCH_O) $(WORKLOAD_O) $(CLIENT_O) $(WIRE_O) $(BASE_O)
 	$(CC) $(LDFLAGS) -o $@ $^ $(TOOL_LIBS)
 
 # A test may use any room; the mains are left out. The software HCA stands in for libibverbs.
-TEST_ROOMS := -Wl,--start-group $(ROOMS) $(HCA_A) -Wl,--end-group
+TEST_ROOMS := -Wl,--start-group $(ROOMS) $(HCA_A) $(SIM_A) -Wl,--end-group
 $(filter-out $(B)/tests/test_hca_%,$(TEST_PROGRAMS)): $(B)/tests/%: $(B)/obj/tests/%.o $(B)/obj/tests/support.o \
-                                                      $(ROOMS) $(HCA_A)
+                                                      $(ROOMS) $(HCA_A) $(SIM_A)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(TEST_ROOMS) $(DAEMON_LIBS) $(TOOL_LIBS) -lcmocka
-$(filter $(B)/tests/test_hca_%,$(TEST_PROGRAMS)): $(B)/tests/%: $(B)/obj/tests/%.o $(B)/obj/tests/hca_pair.o $(B)/obj/tests/support.o $(ROOMS) $(HCA_A)
+$(filter $(B)/tests/test_hca_%,$(TEST_PROGRAMS)): $(B)/tests/%: $(B)/obj/tests/%.o $(B)/obj/tests/hca_pair.o $(B)/obj/tests/support.o $(ROOMS) $(HCA_A) $(SIM_A)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(TEST_ROOMS) $(DAEMON_LIBS) $(TOOL_LIBS) -lcmocka
 
