@@ -33,7 +33,7 @@ VERBS := completion device gid memory queue_pair
 CLIENT := client connection driver endpoint exchange metrics receive reply request resolver stage
 WORKLOAD := block_key content generator model source trace unlimited unpack
 DAEMON := admin announce bind config control listener log_sink loop machine main memory option pages
-DAEMON += rdma registration routes selftest tcp token upkeep
+DAEMON += connector rdma rdma_connect rdma_connection registration routes selftest tcp token upkeep
 CLI := cli cli_bytes cli_commands cli_figures cli_help cli_input cli_keys cli_list cli_options cli_output \
        cli_ping cli_rtt cli_screen cli_session cli_signals cli_stat cli_terminal cli_text cli_view cli_wait cli_watch
 BENCH := bench bench_crew bench_grammar bench_json bench_load bench_measure bench_options bench_raw \
@@ -96,6 +96,7 @@ TESTS += test_loop
 TESTS += test_machine
 TESTS += test_memory
 TESTS += test_rdma
+TESTS += test_rdma_connect
 TESTS += test_tcp
 TESTS += test_upkeep
 # workload
@@ -245,6 +246,8 @@ $(filter $(B)/tests/test_hca_%,$(TEST_PROGRAMS)): $(B)/tests/%: $(B)/obj/tests/%
 	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(TEST_ROOMS) $(DAEMON_LIBS) $(TOOL_LIBS) -lcmocka
 
 $(B)/tests/test_client $(B)/tests/test_client_connect $(B)/tests/test_client_threads: $(B)/obj/tests/fake_server.o
+
+$(filter-out $(B)/tests/test_rdma_session $(B)/tests/test_rdma_traffic,$(filter $(B)/tests/test_rdma%,$(TEST_PROGRAMS))): $(B)/obj/tests/rdma_server.o
 
 $(CONFORMANCE_HCA): $(CONFORMANCE_O) $(B)/obj/tests/conformance/place_hca.o $(B)/obj/tests/support.o $(HCA_A) $(BASE_O)
 	@mkdir -p $(@D)

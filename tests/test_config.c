@@ -56,7 +56,7 @@ static void test_read__nothing_said__original_defaults(void **state) {
     assert_int_equal(config.sessions_max, 16384);
     assert_int_equal(config.drain_timeout_ns, 25000000000);
     assert_int_equal(config.ib_port, 1);
-    assert_int_equal(config.link_type, IST_LINK_ANY);
+    assert_int_equal(config.link_type, IST_DEVICE_LINK_ANY);
     assert_int_equal(config.hint_gid_index, -1);
     assert_null(config.unix_socket);
     assert_null(config.port_file);
@@ -134,10 +134,10 @@ static bool is_ib_port(void) {
     return config.ib_port == 2;
 }
 static bool is_link_type(void) {
-    return config.link_type == IST_LINK_ETHERNET;
+    return config.link_type == IST_DEVICE_LINK_ETHERNET;
 }
 static bool is_link_type_ib(void) {
-    return config.link_type == IST_LINK_IB;
+    return config.link_type == IST_DEVICE_LINK_INFINIBAND;
 }
 static bool is_gid_index(void) {
     return config.hint_gid_index == 3;

@@ -216,6 +216,82 @@ static void test_timeout__work_never_completes__closes(void **state) {
     talk_end(&talk);
 }
 
+/* Its time is up, and not one nanosecond earlier. */
+static void expect_timeout_at(struct talk *talk, uint64_t at_ns) {
+    talk->world.now_ns = at_ns - 1;
+    ist_engine_tick(talk->world.engine, talk->world.now_ns);
+    assert_int_not_equal(wants(talk), IST_WANT_CLOSE);
+    assert_int_equal(ist_engine_deadline_ns(talk->world.engine), at_ns);
+    talk->world.now_ns = at_ns;
+    ist_engine_tick(talk->world.engine, talk->world.now_ns);
+    assert_int_equal(wants(talk), IST_WANT_CLOSE);
+}
+
+static void tick_after(struct talk *talk, uint64_t ns) {
+    talk->world.now_ns += ns;
+    ist_engine_tick(talk->world.engine, talk->world.now_ns);
+}
+
+/* A byte before each pause ends: that could go on for days. */
+static void test_timeout__work_completes_too_slowly__closes(void **state) {
+    (void)state;
+    struct talk talk;
+    talk_begin(&talk);
+    const struct item items[] = {{"k", 0, 1024}, {"l", 1024, 1024}, {"m", 2048, 1024}};
+    const uint64_t begin_ns = talk.world.now_ns;
+    say_items(&talk.in, IST_OP_PUT, 0, 3, items, 3);
+    talk_say(&talk);
+    assert_int_equal(nic_post(&talk, 3), 3);
+    tick_after(&talk, IST_PROGRESS_TIMEOUT_NS - 1);
+    nic_complete(&talk, 1);
+    expect_timeout_at(&talk, begin_ns + IST_PROGRESS_TIMEOUT_NS + IST_NS_PER_SEC / 1024);
+    talk_end(&talk);
+}
+
+static void test_timeout__a_second_more_for_each_mebibyte__goes_on(void **state) {
+    (void)state;
+    const uint64_t mebibytes = 7; /* the last one ends just before the others' time is up */
+    const uint64_t all_ns = IST_PROGRESS_TIMEOUT_NS + (mebibytes - 1) * IST_NS_PER_SEC;
+    const uint64_t pause_ns = all_ns / mebibytes - 1;
+    struct talk talk;
+    talk_begin_with(&talk, (struct world_options){.pool_bytes = 8u << 20});
+    say_one(&talk, IST_OP_PUT, 3, "l", 0, mebibytes << 20);
+    talk_say(&talk);
+    assert_int_equal(nic_post(&talk, 10), mebibytes);
+    for (uint64_t i = 0; i < mebibytes; i++) {
+        tick_after(&talk, pause_ns);
+        assert_int_not_equal(wants(&talk), IST_WANT_CLOSE);
+        nic_complete(&talk, 1);
+    }
+    talk_hear(&talk);
+    assert_int_equal(key_status(&talk, 0, 0), IST_OK);
+    tick_after(&talk, 1000 * IST_PROGRESS_TIMEOUT_NS);
+    assert_int_equal(wants(&talk), IST_WANT_RECV);
+    talk_end(&talk);
+}
+
+/* Each transfer's time begins when those before it are over. */
+static void test_timeout__many_transfers_one_behind_the_other__each_has_its_own(void **state) {
+    (void)state;
+    struct talk talk;
+    talk_begin(&talk);
+    put_whole(&talk, "k", 'a', 1024);
+    for (uint64_t id = 1; id <= 4; id++) {
+        say_one(&talk, id % 2 == 0 ? IST_OP_PUT : IST_OP_GET, id, id % 2 == 0 ? "l" : "k", 0, 1024);
+    }
+    talk_say(&talk);
+    assert_int_equal(nic_post(&talk, 10), 4);
+    talk_hear(&talk); /* two GETs are answered: their bytes are still on their way */
+    for (unsigned i = 0; i < 3; i++) {
+        tick_after(&talk, IST_PROGRESS_TIMEOUT_NS - 1);
+        assert_int_not_equal(wants(&talk), IST_WANT_CLOSE);
+        nic_complete(&talk, 1);
+        talk_hear(&talk);
+    }
+    expect_timeout_at(&talk, talk.world.now_ns + IST_PROGRESS_TIMEOUT_NS);
+    talk_end(&talk);
+}
+
 static void expect_refused(struct talk *talk, const char *why) {
     talk_say(talk);
     talk_hear(talk);
@@ -383,6 +459,9 @@ int main(void) {
         cmocka_unit_test(test_close__work_outstanding__nothing_is_left),
         cmocka_unit_test(test_drain__work_outstanding__answered_first),
         cmocka_unit_test(test_timeout__work_never_completes__closes),
+        cmocka_unit_test(test_timeout__work_completes_too_slowly__closes),
+        cmocka_unit_test(test_timeout__a_second_more_for_each_mebibyte__goes_on),
+        cmocka_unit_test(test_timeout__many_transfers_one_behind_the_other__each_has_its_own),
         cmocka_unit_test(test_request__not_for_rdma__protocol),
         cmocka_unit_test(test_request__places_over_a_stream__protocol),
         cmocka_unit_test(test_connect__over_a_stream__asked_of_the_edge_and_answered),

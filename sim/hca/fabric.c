@@ -1,6 +1,7 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "base/assert.h"
 #include "sim/hca/objects.h"
@@ -8,6 +9,7 @@
 /* ibv_get_device_list() has no argument that could tell the fabric: there is one. */
 static struct ist_hca *current;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t let_go = PTHREAD_COND_INITIALIZER; /* neighbours */
 
 #define STEPS_IN_CALL 8 /* at most, with progress_in_calls */
 
@@ -140,6 +142,37 @@ const char *ist_hca_failed(const struct ist_hca *hca) {
     const char *failed = hca->failed;
     hca_leave();
     return failed;
+}
+
+/* ---- neighbours ---------------------------------------------------------------------------------- */
+
+#define NEIGHBOUR_SEC 1 /* of real time */
+
+bool hca_wait_for_neighbour(struct ist_hca *hca, const struct ist_hca_device *device) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += NEIGHBOUR_SEC;
+    int error = 0;
+    hca->waiting++;
+    while (device->holds_neighbours && error == 0) {
+        error = pthread_cond_timedwait(&let_go, &lock, &until);
+    }
+    hca->waiting--;
+    return !device->holds_neighbours;
+}
+
+void ist_hca_hold_neighbours(struct ist_hca_device *device, bool hold) {
+    hca_enter();
+    device->holds_neighbours = hold;
+    pthread_cond_broadcast(&let_go);
+    hca_leave();
+}
+
+uint32_t ist_hca_waiting(const struct ist_hca *hca) {
+    hca_enter();
+    uint32_t waiting = hca->waiting;
+    hca_leave();
+    return waiting;
 }
 
 /* ---- life ---------------------------------------------------------------------------------------- */

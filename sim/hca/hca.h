@@ -181,6 +181,11 @@ void ist_hca_set_loss(struct ist_hca *hca, uint32_t ppm);
 void ist_hca_set_link(struct ist_hca_device *device, uint8_t port, bool up);
 /* The cable beyond the next switch: nothing passes, and nobody is told. */
 void ist_hca_set_cut(struct ist_hca_device *device, uint8_t port, bool cut);
+/* While held, nobody answers who has the peer's address: ibv_modify_qp() to RTR on a RoCE port waits, up to a second of
+ * real time, and fails with ETIMEDOUT then (Linux: rdma_addr_find_l2_eth_by_grh). Other threads' calls go on. */
+void ist_hca_hold_neighbours(struct ist_hca_device *device, bool hold);
+/* Calls that wait for that now. */
+uint32_t ist_hca_waiting(const struct ist_hca *hca);
 /* Another GID at this place, at once, with GID_CHANGE; queue pairs that use the old one lose their packets. */
 void ist_hca_set_gid(struct ist_hca_device *device, uint8_t port, uint32_t index,
                      const struct ist_hca_gid *gid);

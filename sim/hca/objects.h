@@ -29,6 +29,7 @@ struct ist_hca_device {
     struct hca_port port[IST_HCA_PORTS_MAX];
     int qps, cqs, mrs, pds, srqs; /* made and not destroyed */
     bool fatal;
+    bool holds_neighbours;
 };
 
 struct ist_hca {
@@ -44,7 +45,8 @@ struct ist_hca {
     unsigned fail_calls;
     uint64_t fail_at, calls;
     const char *failed;
-    bool busy; /* events were due when the descriptors were last set */
+    bool busy;        /* events were due when the descriptors were last set */
+    uint32_t waiting; /* for neighbours */
 };
 
 /* An asynchronous event that waits to be taken. */
@@ -240,6 +242,8 @@ static inline bool hca_context_gone(struct ibv_context *context) {
 /* The fabric, locked; NULL, and not locked, when there is none. */
 struct ist_hca *hca_enter(void);
 void hca_leave(void);
+/* Waits, unlocked meanwhile, until the device's network says who has an address. False: nobody did in time. */
+bool hca_wait_for_neighbour(struct ist_hca *hca, const struct ist_hca_device *device);
 /* Prints and aborts: the caller broke a rule. */
 void hca_violation(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 /* True when this call is the one to fail. */

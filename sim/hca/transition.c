@@ -162,12 +162,15 @@ int ibv_modify_qp(struct ibv_qp *visible, struct ibv_qp_attr *attr, int mask) {
     struct hca_qp *qp = hca_qp(visible);
     struct ist_hca *hca = hca_enter();
     enum ibv_qp_state state = (mask & IBV_QP_STATE) != 0 ? attr->qp_state : qp->state;
+    bool resolves = state == IBV_QPS_RTR && (mask & IBV_QP_AV) != 0 && attr->ah_attr.is_global;
     int error = 0;
     if (hca_fails(hca, IST_HCA_CALL_MODIFY, __func__) || hca_context_gone(visible->context)) {
         error = EIO;
     } else if (!mask_is_valid(qp->state, state, mask) || !address_part_is_valid(qp, attr, mask) ||
                !numbers_are_valid(qp, attr, mask)) {
         error = EINVAL;
+    } else if (resolves && !hca_wait_for_neighbour(hca, qp->device)) {
+        error = ETIMEDOUT;
     } else {
         hca_note(hca, "modify", visible->qp_num, qp->state, state);
         store(&qp->attr, attr, mask);

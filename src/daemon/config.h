@@ -11,12 +11,11 @@
 
 #include "base/log.h"
 #include "infinistore/status.h"
+#include "verbs/device.h"
 
 #define IST_CONFIG_HOSTS_MAX 16
 #define IST_CONFIG_HOST_BYTES 254 /* the longest name that DNS knows, and a NUL */
 #define IST_CONFIG_ERROR_BYTES 256
-
-enum ist_link_type { IST_LINK_ANY, IST_LINK_IB, IST_LINK_ETHERNET };
 
 struct ist_config {
     char hosts[IST_CONFIG_HOSTS_MAX][IST_CONFIG_HOST_BYTES];
@@ -36,7 +35,7 @@ struct ist_config {
     uint32_t sessions_max;
     uint64_t drain_timeout_ns;
     uint32_t ib_port;
-    enum ist_link_type link_type;
+    enum ist_device_link link_type;
     int32_t hint_gid_index; /* -1: none */
 };
 

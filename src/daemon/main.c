@@ -93,21 +93,12 @@ static void size_pool(struct daemon *daemon) {
     }
 }
 
-static enum ist_device_link device_link(enum ist_link_type type) {
-    switch (type) {
-    case IST_LINK_ANY: break;
-    case IST_LINK_IB: return IST_DEVICE_LINK_INFINIBAND;
-    case IST_LINK_ETHERNET: return IST_DEVICE_LINK_ETHERNET;
-    }
-    return IST_DEVICE_LINK_ANY;
-}
-
 /* No device, or one that does not work, ends nothing: there is TCP. */
 static enum ist_status find_device(struct daemon *daemon) {
     const struct ist_config *config = daemon->config;
     const struct ist_device_config device_config = {.name = config->dev_name,
                                                     .port = config->ib_port,
-                                                    .link = device_link(config->link_type),
+                                                    .link = config->link_type,
                                                     .hint_gid_index = config->hint_gid_index,
                                                     .alloc = ist_alloc_system(),
                                                     .log = &daemon->log};
@@ -220,6 +211,7 @@ static void make_rdma(struct daemon *daemon) {
                                            .device = daemon->device,
                                            .registration = daemon->registration,
                                            .sessions_max = daemon->sessions_max,
+                                           .connected = ist_tcp_rdma_connected,
                                            .ended = ist_tcp_rdma_ended,
                                            .alloc = ist_alloc_system(),
                                            .log = &daemon->log};

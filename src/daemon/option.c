@@ -146,7 +146,8 @@ static bool set_link_type(const struct ist_option *option, struct ist_config *co
     if (strcasecmp(text, "IB") != 0 && strcasecmp(text, "Ethernet") != 0) {
         return false;
     }
-    config->link_type = strcasecmp(text, "IB") == 0 ? IST_LINK_IB : IST_LINK_ETHERNET;
+    config->link_type =
+        strcasecmp(text, "IB") == 0 ? IST_DEVICE_LINK_INFINIBAND : IST_DEVICE_LINK_ETHERNET;
     return true;
 }
 
@@ -391,7 +392,7 @@ void ist_option_defaults(struct ist_config *config) {
         .sessions_max = IST_SESSIONS_MAX,
         .drain_timeout_ns = 25 * IST_NS_PER_SEC,
         .ib_port = 1,
-        .link_type = IST_LINK_ANY,
+        .link_type = IST_DEVICE_LINK_ANY,
         .hint_gid_index = -1,
     };
 }

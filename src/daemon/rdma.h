@@ -34,6 +34,9 @@ struct ist_rdma_config {
     struct ist_device *device;
     const struct ist_registration *registration; /* of the store's pool */
     uint32_t sessions_max;
+    /* The answer to what `owner` asked for: the server's end, or why there is none; then the connection is gone, and not to
+     * be disconnected. */
+    void (*connected)(void *owner, const struct ist_endpoint *own);
     /* A connection that the TCP connection `owner` asked for has ended by itself. It is not to be disconnected. */
     void (*ended)(void *owner);
     const struct ist_alloc *alloc;
@@ -45,10 +48,12 @@ enum ist_status ist_rdma_new(const struct ist_rdma_config *config, struct ist_rd
 /* Ends every connection. NULL is legal. */
 void ist_rdma_free(struct ist_rdma *rdma);
 
-/* Makes the server's end for a client's. own: written always; its status is the answer. connection: NULL unless OK;
- * owned until disconnected or ended. */
-void ist_rdma_connect(struct ist_rdma *rdma, void *owner, uint64_t id, const struct ist_endpoint *peer,
-                      struct ist_endpoint *own, struct ist_rdma_connection **connection);
+/* Makes the server's end for a client's, and connects it in the background: `connected` tells, later. Returns OK; DEVICE
+ * (there is no RDMA now); INVALID (an end that cannot be); NO_SPACE (as many as there can be, or too many of them wait);
+ * NO_MEMORY. connection: written on OK; owned until disconnected, ended or told of as failed. */
+enum ist_status ist_rdma_connect(struct ist_rdma *rdma, void *owner, uint64_t id,
+                                 const struct ist_endpoint *peer,
+                                 struct ist_rdma_connection **connection);
 /* The TCP connection is gone. */
 void ist_rdma_disconnect(struct ist_rdma_connection *connection);
 

@@ -32,6 +32,7 @@ struct connection {
     struct ist_session *session;
     struct ist_rdma_connection *rdma; /* it asked for; NULL: none, or gone */
     bool rdma_tried;                  /* once is enough: trying costs system calls */
+    bool rdma_waits;                  /* for the answer */
     uint64_t id;
     struct connection *previous, *next;
     int fd;
@@ -233,18 +234,25 @@ static void connection_watch(struct connection *connection, unsigned wants) {
     }
 }
 
-/* The client asks for a queue pair. */
+static void tell_connected(struct connection *connection, const struct ist_endpoint *own) {
+    ist_log_debug(connection->tcp->config.log, connection->id, "asks for RDMA: %s",
+                  ist_status_name(own->status));
+    ist_session_connected(connection->session, own, ist_clock_ns());
+}
+
+/* The client asks for a queue pair: refused at once, or answered by ist_tcp_rdma_connected(). */
 static void connection_connect(struct connection *connection) {
     struct ist_rdma *rdma = connection->tcp->config.rdma;
     struct ist_endpoint own = {.status = rdma == NULL ? IST_DEVICE : IST_INVALID};
     if (rdma != NULL && !connection->rdma_tried) {
         connection->rdma_tried = true;
-        ist_rdma_connect(rdma, connection, connection->id, ist_session_peer(connection->session), &own,
-                         &connection->rdma);
+        own.status = ist_rdma_connect(rdma, connection, connection->id,
+                                      ist_session_peer(connection->session), &connection->rdma);
+        connection->rdma_waits = own.status == IST_OK;
     }
-    ist_log_debug(connection->tcp->config.log, connection->id, "asks for RDMA: %s",
-                  ist_status_name(own.status));
-    ist_session_connected(connection->session, &own, ist_clock_ns());
+    if (!connection->rdma_waits) {
+        tell_connected(connection, &own);
+    }
 }
 
 void ist_tcp_rdma_ended(void *connection) {
@@ -267,7 +275,7 @@ static void connection_run(struct connection *connection) {
             connection_finish(connection);
             return;
         }
-        if ((wants & IST_WANT_CONNECT) != 0) {
+        if ((wants & IST_WANT_CONNECT) != 0 && !connection->rdma_waits) {
             connection_connect(connection);
         } else if ((wants & IST_WANT_COPY) != 0) {
             /* At most a staging buffer: not worth counting, and no socket event would bring us back. */
@@ -287,6 +295,18 @@ static void connection_run(struct connection *connection) {
         }
     }
     connection_watch(connection, wants);
+}
+
+void ist_tcp_rdma_connected(void *asking, const struct ist_endpoint *own) {
+    struct connection *connection = asking;
+    connection->rdma_waits = false;
+    if (own->status != IST_OK) {
+        connection->rdma = NULL;
+    }
+    if ((ist_session_wants(connection->session) & IST_WANT_CONNECT) != 0) {
+        tell_connected(connection, own); /* else it has run out of time */
+    }
+    connection_run(connection);
 }
 
 static void on_ready(struct ev_loop *loop, ev_io *io, int revents) {

@@ -14,6 +14,7 @@
 #include "engine/engine.h"
 #include "infinistore/status.h"
 
+struct ist_endpoint;
 struct ist_rdma;
 struct ist_tcp;
 
@@ -38,7 +39,9 @@ void ist_tcp_free(struct ist_tcp *tcp);
  * more sessions or memory is short. */
 void ist_tcp_accept(struct ist_tcp *tcp, int fd);
 
-/* For struct ist_rdma_config: the RDMA connection of this TCP connection has ended by itself, and so does this. */
+/* Both for struct ist_rdma_config. The answer to what this TCP connection asked for. */
+void ist_tcp_rdma_connected(void *connection, const struct ist_endpoint *own);
+/* The RDMA connection of this TCP connection has ended by itself, and so does this. */
 void ist_tcp_rdma_ended(void *connection);
 
 size_t ist_tcp_connections(const struct ist_tcp *tcp); /* open now */

@@ -28,7 +28,8 @@ uint64_t ist_session_deadline_ns(const struct ist_session *session) {
                                                      session->begun_bytes));
     }
     if (session->transfers.count > 0 || session->transfers.outstanding > 0) {
-        at_ns = ist_smaller(at_ns, session->worked_ns + session->engine->config.progress_timeout_ns);
+        at_ns = ist_smaller(at_ns, transfer_deadline(session, session->transfer_ns, session->worked_ns,
+                                                     ist_transfers_moved_bytes(&session->transfers)));
     }
     if (!ist_outbox_is_empty(&session->outbox)) {
         at_ns = ist_smaller(at_ns, transfer_deadline(session, session->unit_ns, session->sent_ns,

@@ -349,6 +349,10 @@ static void advance(struct ist_session *session, uint64_t now_ns) {
     if (was_idle) {
         session->worked_ns = now_ns;
     }
+    if (was_idle || session->transfer != session->transfers.gone) {
+        session->transfer = session->transfers.gone;
+        session->transfer_ns = now_ns;
+    }
     if (was_empty) {
         session->unit_ns = now_ns;
         session->sent_ns = now_ns;

@@ -81,11 +81,14 @@ struct ist_session {
     struct ist_endpoint peer;       /* of a CONNECT */
     struct ist_transfers transfers; /* of an RDMA session */
     uint64_t worked_ns;             /* when outstanding work last moved */
+    uint64_t transfer;              /* the first of them, by its number, */
+    uint64_t transfer_ns;           /* and since when it is the first */
     struct ist_inbox inbox;
     struct ist_outbox outbox;
 };
 
-/* The earliest of its deadlines: handshake, a request that arrives, a reply that leaves; IST_NEVER_NS: none. */
+/* The earliest of its deadlines: handshake, a request that arrives, values that a NIC moves, a reply that leaves;
+ * IST_NEVER_NS: none. */
 uint64_t ist_session_deadline_ns(const struct ist_session *session);
 
 /* A complete request: answers it, or for a PUT with values begins to take them. */

@@ -17,6 +17,7 @@ struct ist_transfer {
     size_t items;
     struct place issued, completed;
     uint64_t outstanding;
+    uint64_t moved_bytes; /* by what has completed */
     uint64_t memory_bytes;
     bool answered;
     struct ist_remote remotes[];
@@ -161,6 +162,7 @@ static void complete_one(struct ist_transfer *transfer, uint64_t *read_bytes, ui
     size_t item = place->item;
     const struct ist_work work = work_at(transfer, place);
     *(work.kind == IST_WORK_READ ? read_bytes : written_bytes) += work.bytes;
+    transfer->moved_bytes += work.bytes;
     if (transfer->get != NULL && place->item > item) {
         ist_get_release(transfer->get);
     }
@@ -176,6 +178,7 @@ static void drop_finished(struct ist_transfers *transfers) {
     while (transfers->first != NULL && is_finished(transfers->first)) {
         struct ist_transfer *transfer = transfers->first;
         transfers->first = transfer->next;
+        transfers->gone++;
         if (transfer->next == NULL) {
             transfers->last = NULL;
         }
@@ -194,6 +197,10 @@ void ist_transfers_complete(struct ist_transfers *transfers, uint64_t count, uin
         }
     }
     drop_finished(transfers);
+}
+
+uint64_t ist_transfers_moved_bytes(const struct ist_transfers *transfers) {
+    return transfers->first->moved_bytes;
 }
 
 bool ist_transfers_due(struct ist_transfers *transfers, struct ist_transfer_request *request,

@@ -33,6 +33,7 @@ struct ist_transfers {
     uint64_t outstanding;         /* work requests handed out and not completed */
     uint64_t count;               /* transfers that have not been answered */
     uint64_t memory_bytes;        /* of all transfers */
+    uint64_t gone;                /* how many there were before the first: its number */
 };
 
 void ist_transfers_init(struct ist_transfers *transfers, const struct ist_alloc *alloc);
@@ -64,6 +65,9 @@ size_t ist_transfers_issue(struct ist_transfers *transfers, struct ist_work *wor
  * what they moved. */
 void ist_transfers_complete(struct ist_transfers *transfers, uint64_t count, uint64_t *read_bytes,
                             uint64_t *written_bytes);
+
+/* What the first transfer has moved; there must be one. */
+uint64_t ist_transfers_moved_bytes(const struct ist_transfers *transfers);
 
 /* The next transfer that is to be answered now; false when none is. request: as it was added; its reply is the
  * caller's now. put: NULL for a GET, else all values are in: commit and free it, it is the caller's. */

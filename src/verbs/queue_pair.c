@@ -197,7 +197,7 @@ static void address_of(const struct ist_queue_pair *queue_pair, const struct ist
     }
 }
 
-static int to_receive(struct ist_queue_pair *queue_pair, const struct ist_queue_pair_end *peer) {
+static int to_receive(const struct ist_queue_pair *queue_pair, const struct ist_queue_pair_end *peer) {
     const struct ist_device_limits *limits = ist_device_limits(shape(queue_pair)->device);
     struct ibv_qp_attr attributes = {
         .qp_state = IBV_QPS_RTR,
@@ -213,7 +213,7 @@ static int to_receive(struct ist_queue_pair *queue_pair, const struct ist_queue_
                              IBV_QP_MAX_DEST_RD_ATOMIC | IBV_QP_MIN_RNR_TIMER);
 }
 
-static int to_send(struct ist_queue_pair *queue_pair, const struct ist_queue_pair_end *peer) {
+static int to_send(const struct ist_queue_pair *queue_pair, const struct ist_queue_pair_end *peer) {
     const struct ist_device_limits *limits = ist_device_limits(shape(queue_pair)->device);
     struct ibv_qp_attr attributes = {
         .qp_state = IBV_QPS_RTS,
@@ -237,9 +237,8 @@ bool ist_queue_pair_end_is_valid(const struct ist_device *device,
            (ist_device_is_infiniband(device) || memcmp(end->gid, nowhere, IST_GID_LENGTH) != 0);
 }
 
-enum ist_status ist_queue_pair_connect(struct ist_queue_pair *queue_pair,
-                                       const struct ist_queue_pair_end *peer) {
-    IST_ASSERT(queue_pair->state == NEW);
+enum ist_status ist_queue_pair_reach(const struct ist_queue_pair *queue_pair,
+                                     const struct ist_queue_pair_end *peer) {
     if (!ist_queue_pair_end_is_valid(shape(queue_pair)->device, peer)) {
         return IST_INVALID;
     }
@@ -247,14 +246,31 @@ enum ist_status ist_queue_pair_connect(struct ist_queue_pair *queue_pair,
     if (error == 0) {
         error = to_send(queue_pair, peer);
     }
-    if (error != 0) {
-        ist_queue_pair_break(queue_pair);
-        return failed(queue_pair, "a queue pair cannot be connected", error);
+    if (error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH) {
+        ist_log_warning(shape(queue_pair)->log, 0, "%s: the peer cannot be reached: %s",
+                        ist_device_name(shape(queue_pair)->device), strerror(error));
+        return IST_PEER;
     }
+    return error == 0 ? IST_OK : failed(queue_pair, "a queue pair cannot be connected", error);
+}
+
+void ist_queue_pair_reached(struct ist_queue_pair *queue_pair, const struct ist_queue_pair_end *peer) {
+    IST_ASSERT(queue_pair->state == NEW);
     queue_pair->state = READY;
     queue_pair->credits = peer->messages;
     queue_pair->peer_message_bytes = smaller(peer->message_bytes, queue_pair->slot_bytes);
-    return IST_OK;
+}
+
+enum ist_status ist_queue_pair_connect(struct ist_queue_pair *queue_pair,
+                                       const struct ist_queue_pair_end *peer) {
+    IST_ASSERT(queue_pair->state == NEW);
+    enum ist_status status = ist_queue_pair_reach(queue_pair, peer);
+    if (status == IST_OK) {
+        ist_queue_pair_reached(queue_pair, peer);
+    } else if (status != IST_INVALID) {
+        ist_queue_pair_break(queue_pair);
+    }
+    return status;
 }
 
 /* ---- requests --------------------------------------------------------------------------------------- */

@@ -50,9 +50,15 @@ void *ist_queue_pair_user(const struct ist_queue_pair *queue_pair);
 void ist_queue_pair_end(const struct ist_queue_pair *queue_pair, struct ist_queue_pair_end *end);
 /* Can this be a peer? Costs nothing: before anything is made for it. */
 bool ist_queue_pair_end_is_valid(const struct ist_device *device, const struct ist_queue_pair_end *end);
-/* Ready to receive and to send. Returns OK; INVALID (numbers of the peer that cannot be); DEVICE (it was logged). */
+/* Ready to receive and to send. May take about a second on RoCE, where the peer's address has to be asked for. Returns OK;
+ * INVALID (numbers of the peer that cannot be); PEER (nobody answers at its address) and DEVICE (both were logged). */
 enum ist_status ist_queue_pair_connect(struct ist_queue_pair *queue_pair,
                                        const struct ist_queue_pair_end *peer);
+/* The same in halves, for those who must not wait: reach() is the one that waits, and may run in any thread as long as
+ * nobody else modifies or frees the queue pair, which stays NEW; reached() makes it READY. */
+enum ist_status ist_queue_pair_reach(const struct ist_queue_pair *queue_pair,
+                                     const struct ist_queue_pair_end *peer);
+void ist_queue_pair_reached(struct ist_queue_pair *queue_pair, const struct ist_queue_pair_end *peer);
 
 /* Requests that can be added now. */
 uint32_t ist_queue_pair_room(const struct ist_queue_pair *queue_pair);

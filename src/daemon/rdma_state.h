@@ -1,0 +1,74 @@
+/* What the files of the daemon's RDMA side know of each other; for them only. */
+#ifndef IST_DAEMON_RDMA_STATE_H
+#define IST_DAEMON_RDMA_STATE_H
+
+#include <stdbool.h>
+
+#include "daemon/connector.h"
+#include "daemon/edge.h"
+#include "daemon/rdma.h"
+#include "verbs/completion.h"
+#include "verbs/queue_pair.h"
+
+#define IST_RDMA_HELD_MAX (IST_RDMA_MESSAGES + IST_COMPLETION_SPARE_MESSAGES)
+
+/* A message whose bytes the session has not taken yet. */
+struct ist_rdma_held {
+    uint32_t buffer, bytes, used;
+};
+
+struct ist_rdma_connection {
+    struct ist_edge edge; /* first member: the session's user */
+    struct ist_rdma *rdma;
+    struct ist_rdma_connection *next, *prev;
+    struct ist_rdma_connection *next_pending, *prev_pending; /* to be run */
+    bool is_pending, is_closing, is_broken;
+    bool is_connecting; /* the queue pair is the connector's, until the job is done */
+    struct ist_connector_job job;
+    bool is_drained; /* broken, and it will take no buffer of the shared queue any more */
+    void *owner;     /* NULL: gone, or told */
+    struct ist_session *session;
+    struct ist_queue_pair *queue_pair;
+    ev_tstamp closing_at, broken_at;
+    struct ist_rdma_held held[IST_RDMA_HELD_MAX]; /* a ring */
+    uint32_t held_first, held_count;
+};
+
+struct ist_rdma {
+    struct ist_rdma_config config;
+    struct ist_completion *completion;
+    struct ist_connector *connector;
+    ev_io completions, events;
+    ev_timer linger;
+    ev_timer again; /* in the next turn: there is more to do than this turn's share */
+    struct ist_rdma_connection *first;
+    size_t count;
+    struct ist_rdma_connection *first_pending, *last_pending;
+    size_t pending_count;
+    bool is_down, is_dead; /* the port; the device */
+    bool has_more;         /* completions that this turn left in the queue */
+};
+
+/* ---- rdma_connection.c ---- */
+
+/* To be run, behind those that wait for that. */
+void ist_rdma_mark(struct ist_rdma_connection *connection);
+/* Runs those that wait now, each once: who wants more waits for the next turn. */
+void ist_rdma_run_pending(struct ist_rdma *rdma);
+/* It ends, once nothing of it is outstanding. */
+void ist_rdma_break(struct ist_rdma_connection *connection);
+/* A message has come: its bytes wait for the session. */
+void ist_rdma_hold(struct ist_rdma_connection *connection, const struct ist_completion_event *event);
+/* At once; nothing may be under way in another thread. */
+void ist_rdma_connection_free(struct ist_rdma_connection *connection);
+void ist_rdma_run_edge(struct ist_edge *edge);
+/* For the timer: looks after those that end. */
+void ist_rdma_on_linger(struct ev_loop *loop, ev_timer *timer, int revents);
+void ist_rdma_give_back(struct ist_rdma *rdma, uint32_t buffer);
+
+/* ---- rdma_connect.c ---- */
+
+/* The connector's answer. */
+void ist_rdma_settle(void *context, struct ist_connector_job *job);
+
+#endif

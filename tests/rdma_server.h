@@ -1,0 +1,98 @@
+/* The daemon's RDMA side on the software HCA, with the real loop and engine; the clients are the other ends' queue pairs
+ * and frames written by hand. Nothing waits: all take turns until what is expected has come. */
+#ifndef IST_TESTS_RDMA_SERVER_H
+#define IST_TESTS_RDMA_SERVER_H
+
+#include "tests/support.h"
+
+#include "daemon/connector.h"
+#include "daemon/rdma.h"
+#include "daemon/registration.h"
+#include "sim/hca/hca.h"
+#include "store/store.h"
+#include "verbs/memory.h"
+#include "verbs/queue_pair.h"
+#include "wire/codec.h"
+#include "wire/frame.h"
+
+#define SEGMENT_BYTES (2u << 20)
+#define POOL_BYTES (2 * SEGMENT_BYTES)
+#define CLIENT_BYTES (16u << 20)
+#define CLIENTS 6
+#define TURNS_MAX 200000
+#define KEYS_MAX 64
+
+struct client {
+    struct ist_completion *completion;
+    struct ist_queue_pair *queue_pair;
+    struct ist_rdma_connection *server; /* NULL: ended */
+    struct ist_endpoint own;            /* the server's end, of status AGAIN until it is known */
+    unsigned ended;
+    bool stalls; /* gives no buffer back, takes nothing */
+    uint8_t in[1 << 16];
+    size_t in_bytes;
+    uint64_t failures;
+};
+
+struct rdma_server {
+    struct ist_hca *hca;
+    struct ev_loop *loop;
+    struct failing_alloc failing;
+    struct ist_device *device, *client_device;
+    struct ist_registration *registration;
+    struct ist_store *store;
+    struct ist_engine *engine;
+    struct ist_rdma *rdma;
+    uint8_t *pool, *memory;
+    struct ist_region region;
+    struct client clients[CLIENTS];
+    struct ist_log log;
+    char logged[8192]; /* what the server's log has got, the first of it */
+};
+extern struct rdma_server f;
+
+struct rdma_server_options {
+    uint64_t seed;
+    bool is_infiniband;
+    /* Changes what the two devices are, before they are plugged in. NULL: nothing. */
+    void (*shape)(struct ist_hca_device_config *server, struct ist_hca_device_config *client);
+};
+struct place {
+    const char *key;
+    uint64_t at, bytes;
+};
+
+int setup_with(struct rdma_server_options options);
+int setup(void **state);
+/* Also checks that nothing is left, and that all of the pool is free. */
+int teardown(void **state);
+void client_free(struct client *client);
+/* Sends no CONNECT: that is the TCP side's. It asks, and the answer comes into client->own. */
+enum ist_status client_ask(struct client *client);
+/* The same; the nth allocation that the server makes for it fails. */
+enum ist_status client_ask_failing(struct client *client, uint64_t n);
+enum ist_status client_finish(struct client *client);
+void client_turn(struct client *client);
+void turn(void); /* of everybody */
+void turn_until_answered(struct client *client);
+/* Both, and the turns between. */
+enum ist_status client_try(struct client *client);
+void client_begin(struct client *client);
+void client_say(struct client *client, const uint8_t *bytes, size_t count);
+void client_request(struct client *client, enum ist_operation operation, uint64_t id,
+                    const struct place *places, size_t count);
+/* The next reply, which must be to `id`; returns the status of its key. */
+enum ist_status client_reply(struct client *client, uint64_t id, size_t key);
+void fill(uint64_t at, uint64_t seed, uint64_t bytes);
+void assert_filled(uint64_t at, uint64_t seed, uint64_t bytes);
+
+#define turn_until(condition)                                                                          \
+    do {                                                                                               \
+        int turns_ = 0;                                                                                \
+        while (!(condition)) {                                                                         \
+            assert_true(turns_++ < TURNS_MAX);                                                         \
+            turn();                                                                                    \
+        }                                                                                              \
+    } while (0)
+
+#endif

@@ -1,0 +1,211 @@
+/* src/daemon/rdma_connect, connector: queue pairs come about in the background, whatever the network does. */
+#include "tests/rdma_server.h"
+
+#include <sched.h>
+#include <string.h>
+
+#include "daemon/clock.h"
+
+static struct ist_hca_device *server(void) {
+    return ist_hca_find_device(f.hca, "server");
+}
+
+static void hold_neighbours(bool hold) {
+    ist_hca_hold_neighbours(server(), hold);
+}
+
+static void turn_until_waiting(uint32_t count) {
+    uint64_t until_ns = ist_clock_ns() + 20 * 1000000000ull;
+    while (ist_hca_waiting(f.hca) < count) {
+        assert_true(ist_clock_ns() < until_ns);
+        turn();
+        sched_yield();
+    }
+}
+
+static void assert_all_free(void) {
+    struct ist_store_usage usage;
+    ist_store_usage(f.store, &usage);
+    assert_int_equal(usage.free_bytes, POOL_BYTES);
+    assert_int_equal(usage.pinned_entries, 0);
+}
+
+static void exists(struct client *client, uint64_t id) {
+    client_request(client, IST_OP_EXISTS, id, &(struct place){"nobody", 0, 0}, 1);
+    assert_int_equal(client_reply(client, id, 0), IST_NOT_FOUND);
+}
+
+static void test_connect__neighbour_does_not_answer__others_are_served(void **state) {
+    (void)state;
+    client_begin(&f.clients[0]);
+    hold_neighbours(true);
+    assert_int_equal(client_ask(&f.clients[1]), IST_OK);
+    turn_until_waiting(1);
+    for (uint64_t id = 1; id <= 20; id++) {
+        exists(&f.clients[0], id);
+    }
+    assert_int_equal(f.clients[1].own.status, IST_AGAIN);
+    hold_neighbours(false);
+    turn_until_answered(&f.clients[1]);
+    assert_int_equal(client_finish(&f.clients[1]), IST_OK);
+    exists(&f.clients[1], 1);
+}
+
+/* As long as the kernel waits. */
+static void test_connect__neighbour_never_answers__peer_and_gone(void **state) {
+    (void)state;
+    hold_neighbours(true);
+    assert_int_equal(client_ask(&f.clients[0]), IST_OK);
+    turn_until_answered(&f.clients[0]);
+    assert_int_equal(f.clients[0].own.status, IST_PEER);
+    assert_null(f.clients[0].server);
+    assert_non_null(strstr(f.logged, "cannot be reached"));
+    hold_neighbours(false);
+    turn_until(ist_rdma_connections(f.rdma) == 0);
+    assert_int_equal(f.clients[0].ended, 0);
+    client_free(&f.clients[0]);
+    client_begin(&f.clients[0]);
+    exists(&f.clients[0], 1);
+}
+
+static void test_disconnect__while_connecting__gone_when_it_can_be(void **state) {
+    (void)state;
+    hold_neighbours(true);
+    assert_int_equal(client_ask(&f.clients[0]), IST_OK);
+    turn_until_waiting(1);
+    ist_rdma_disconnect(f.clients[0].server);
+    f.clients[0].server = NULL;
+    for (int i = 0; i < 100; i++) {
+        turn();
+    }
+    assert_int_equal(ist_rdma_connections(f.rdma), 1);
+    hold_neighbours(false);
+    turn_until(ist_rdma_connections(f.rdma) == 0);
+    assert_int_equal(f.clients[0].own.status, IST_AGAIN); /* nobody there to tell */
+    assert_int_equal(f.clients[0].ended, 0);
+    assert_all_free();
+}
+
+static void test_disconnect__while_waiting_for_a_thread__forgotten(void **state) {
+    (void)state;
+    hold_neighbours(true);
+    struct client *last = &f.clients[IST_CONNECTOR_THREADS];
+    for (size_t i = 0; i <= IST_CONNECTOR_THREADS; i++) {
+        assert_int_equal(client_ask(&f.clients[i]), IST_OK);
+    }
+    turn_until_waiting(IST_CONNECTOR_THREADS);
+    ist_rdma_disconnect(last->server);
+    last->server = NULL;
+    turn_until(ist_rdma_connections(f.rdma) ==
+               IST_CONNECTOR_THREADS); /* although all threads are busy */
+    assert_int_equal(ist_hca_waiting(f.hca), IST_CONNECTOR_THREADS);
+    hold_neighbours(false);
+    for (size_t i = 0; i < IST_CONNECTOR_THREADS; i++) {
+        turn_until_answered(&f.clients[i]);
+        assert_int_equal(client_finish(&f.clients[i]), IST_OK);
+        exists(&f.clients[i], 1);
+    }
+}
+
+static void test_free__while_connecting__waits_and_ends(void **state) {
+    (void)state;
+    hold_neighbours(true);
+    for (size_t i = 0; i <= IST_CONNECTOR_THREADS; i++) {
+        assert_int_equal(client_ask(&f.clients[i]), IST_OK);
+    }
+    turn_until_waiting(IST_CONNECTOR_THREADS);
+    ist_rdma_free(f.rdma); /* a second later: as long as the kernel waits */
+    f.rdma = NULL;
+    assert_all_free();
+}
+
+static void test_device_or_port__ends_while_connecting__device(void **state) {
+    for (unsigned round = 0; round < 2; round++) {
+        teardown(state);
+        setup(state);
+        hold_neighbours(true);
+        assert_int_equal(client_ask(&f.clients[0]), IST_OK);
+        turn_until_waiting(1);
+        if (round == 0) {
+            ist_hca_set_link(server(), 1, false);
+        } else {
+            ist_hca_device_fatal(server());
+        }
+        for (int i = 0; i < 100; i++) {
+            turn();
+        }
+        assert_int_equal(f.clients[0].own.status, IST_AGAIN);
+        hold_neighbours(false);
+        turn_until_answered(&f.clients[0]);
+        assert_int_equal(f.clients[0].own.status, IST_DEVICE);
+        turn_until(ist_rdma_connections(f.rdma) == 0);
+        assert_int_equal(f.clients[0].ended, 0);
+    }
+}
+
+static void test_drain__while_connecting__answered_then_ends(void **state) {
+    (void)state;
+    hold_neighbours(true);
+    assert_int_equal(client_ask(&f.clients[0]), IST_OK);
+    turn_until_waiting(1);
+    ist_engine_drain(f.engine, ist_clock_ns());
+    for (int i = 0; i < 100; i++) {
+        turn();
+    }
+    hold_neighbours(false);
+    turn_until_answered(&f.clients[0]);
+    assert_int_equal(f.clients[0].own.status, IST_OK);
+    turn_until(f.clients[0].ended == 1);
+}
+
+static void test_connect__nth_modify_fails__device_and_gone(void **state) {
+    (void)state;
+    for (uint64_t n = 1; n <= 3; n++) {                      /* INIT, RTR, RTS */
+        ist_hca_fail_nth(f.hca, IST_HCA_CALL_MODIFY, n + 1); /* the first is the client's own INIT */
+        assert_int_equal(client_try(&f.clients[0]), IST_DEVICE);
+        assert_non_null(ist_hca_failed(f.hca));
+        turn_until(ist_rdma_connections(f.rdma) == 0);
+        client_free(&f.clients[0]);
+        assert_all_free();
+    }
+    ist_hca_fail_nth(f.hca, IST_HCA_CALL_MODIFY, 0);
+    client_begin(&f.clients[0]);
+    exists(&f.clients[0], 1);
+}
+
+static void test_connect__nth_allocation_fails__nothing_is_left(void **state) {
+    (void)state;
+    struct client *client = &f.clients[0];
+    enum ist_status status = IST_NO_MEMORY;
+    for (uint64_t n = 1; status == IST_NO_MEMORY; n++) {
+        assert_true(n < 100);
+        int64_t live = f.failing.live;
+        status = client_ask_failing(client, n);
+        if (status != IST_OK) {
+            assert_int_equal(status, IST_NO_MEMORY);
+            assert_int_equal(ist_rdma_connections(f.rdma), 0);
+            client_free(client);
+            assert_int_equal(f.failing.live, live);
+        }
+    }
+    turn_until_answered(client);
+    assert_int_equal(client_finish(client), IST_OK);
+    exists(client, 1);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(test_connect__neighbour_does_not_answer__others_are_served),
+        TEST(test_connect__neighbour_never_answers__peer_and_gone),
+        TEST(test_disconnect__while_connecting__gone_when_it_can_be),
+        TEST(test_disconnect__while_waiting_for_a_thread__forgotten),
+        TEST(test_free__while_connecting__waits_and_ends),
+        TEST(test_device_or_port__ends_while_connecting__device),
+        TEST(test_drain__while_connecting__answered_then_ends),
+        TEST(test_connect__nth_modify_fails__device_and_gone),
+        TEST(test_connect__nth_allocation_fails__nothing_is_left),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
