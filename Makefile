@@ -97,6 +97,8 @@ TESTS += test_machine
 TESTS += test_memory
 TESTS += test_rdma
 TESTS += test_rdma_connect
+TESTS += test_rdma_poll
+TESTS += test_rdma_tcp
 TESTS += test_tcp
 TESTS += test_upkeep
 # workload

@@ -1,5 +1,6 @@
 #include "tests/rdma_server.h"
 
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,11 +51,14 @@ static void make_store_and_engine(void) {
 }
 
 static void log_line(void *context, enum ist_log_level level, uint64_t session, const char *message) {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* the connector's threads log, too */
     (void)context;
     (void)level;
     (void)session;
+    pthread_mutex_lock(&lock);
     size_t used = strlen(f.logged);
     snprintf(f.logged + used, sizeof(f.logged) - used, "%s\n", message);
+    pthread_mutex_unlock(&lock);
 }
 
 static void make_devices(const struct rdma_server_options *options) {
@@ -97,16 +101,27 @@ int setup_with(struct rdma_server_options options) {
     f.loop = ev_loop_new(EVFLAG_AUTO);
     assert_non_null(f.loop);
     make_store_and_engine();
-    const struct ist_rdma_config rdma_config = {.loop = f.loop,
-                                                .engine = f.engine,
-                                                .device = f.device,
-                                                .registration = f.registration,
-                                                .sessions_max = CLIENTS,
-                                                .connected = on_connected,
-                                                .ended = on_ended,
-                                                .alloc = &f.failing.alloc,
-                                                .log = &f.log};
+    const struct ist_rdma_config rdma_config = {
+        .loop = f.loop,
+        .engine = f.engine,
+        .device = f.device,
+        .registration = f.registration,
+        .sessions_max = CLIENTS,
+        .poll_ns = options.poll_ns,
+        .connected = options.over_tcp ? ist_tcp_rdma_connected : on_connected,
+        .ended = options.over_tcp ? ist_tcp_rdma_ended : on_ended,
+        .alloc = &f.failing.alloc,
+        .log = &f.log};
     assert_int_equal(ist_rdma_new(&rdma_config, &f.rdma), IST_OK);
+    const struct ist_tcp_config tcp_config = {.loop = f.loop,
+                                              .engine = f.engine,
+                                              .pool_base = f.pool,
+                                              .rdma = f.rdma,
+                                              .alloc = &f.failing.alloc,
+                                              .log = &f.log};
+    if (options.over_tcp) {
+        assert_int_equal(ist_tcp_new(&tcp_config, &f.tcp), IST_OK);
+    }
     return 0;
 }
 
@@ -124,6 +139,7 @@ void client_free(struct client *client) {
 
 int teardown(void **state) {
     (void)state;
+    ist_tcp_free(f.tcp);
     ist_rdma_free(f.rdma);
     for (size_t i = 0; i < CLIENTS; i++) {
         client_free(&f.clients[i]);
@@ -149,7 +165,7 @@ int teardown(void **state) {
 
 /* ---- the client ----------------------------------------------------------------------------------------- */
 
-enum ist_status client_ask_failing(struct client *client, uint64_t n) {
+void client_make(struct client *client, struct ist_endpoint *endpoint) {
     const struct ist_completion_config completion_config = {.device = f.client_device,
                                                             .queue_pairs_max = 1,
                                                             .send_wr = 16,
@@ -163,14 +179,20 @@ enum ist_status client_ask_failing(struct client *client, uint64_t n) {
     assert_int_equal(ist_queue_pair_new(&config, &client->queue_pair), IST_OK);
     struct ist_queue_pair_end end;
     ist_queue_pair_end(client->queue_pair, &end);
-    struct ist_endpoint peer = {.queue_pair = end.number,
-                                .packet_number = end.packet_number,
-                                .mtu_bytes = end.mtu_bytes,
-                                .reads = end.reads,
-                                .messages = end.messages,
-                                .message_bytes = end.message_bytes};
-    memcpy(peer.gid, end.gid, sizeof(peer.gid));
+    *endpoint = (struct ist_endpoint){.queue_pair = end.number,
+                                      .packet_number = end.packet_number,
+                                      .lid = end.lid,
+                                      .mtu_bytes = end.mtu_bytes,
+                                      .reads = end.reads,
+                                      .messages = end.messages,
+                                      .message_bytes = end.message_bytes};
+    memcpy(endpoint->gid, end.gid, sizeof(endpoint->gid));
     client->own.status = IST_AGAIN;
+}
+
+enum ist_status client_ask_failing(struct client *client, uint64_t n) {
+    struct ist_endpoint peer;
+    client_make(client, &peer);
     f.failing.fail_at = n == 0 ? 0 : f.failing.calls + n;
     enum ist_status status = ist_rdma_connect(f.rdma, client, 1, &peer, &client->server);
     f.failing.fail_at = 0;
@@ -190,6 +212,7 @@ enum ist_status client_finish(struct client *client) {
     }
     struct ist_queue_pair_end server = {.number = own->queue_pair,
                                         .packet_number = own->packet_number,
+                                        .lid = own->lid,
                                         .mtu_bytes = own->mtu_bytes,
                                         .reads = own->reads,
                                         .messages = own->messages,
@@ -227,7 +250,6 @@ void client_turn(struct client *client) {
     if (client->completion == NULL || client->stalls) {
         return;
     }
-    ist_completion_arm(client->completion);
     while ((count = ist_completion_poll(client->completion, events, 8)) > 0) {
         for (size_t i = 0; i < count; i++) {
             client_handle(client, &events[i]);

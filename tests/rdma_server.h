@@ -8,6 +8,7 @@
 #include "daemon/connector.h"
 #include "daemon/rdma.h"
 #include "daemon/registration.h"
+#include "daemon/tcp.h"
 #include "sim/hca/hca.h"
 #include "store/store.h"
 #include "verbs/memory.h"
@@ -43,6 +44,7 @@ struct rdma_server {
     struct ist_store *store;
     struct ist_engine *engine;
     struct ist_rdma *rdma;
+    struct ist_tcp *tcp; /* NULL: none */
     uint8_t *pool, *memory;
     struct ist_region region;
     struct client clients[CLIENTS];
@@ -53,7 +55,9 @@ extern struct rdma_server f;
 
 struct rdma_server_options {
     uint64_t seed;
+    uint64_t poll_ns;
     bool is_infiniband;
+    bool over_tcp; /* f.tcp asks, for who sends it CONNECT */
     /* Changes what the two devices are, before they are plugged in. NULL: nothing. */
     void (*shape)(struct ist_hca_device_config *server, struct ist_hca_device_config *client);
 };
@@ -67,10 +71,13 @@ int setup(void **state);
 /* Also checks that nothing is left, and that all of the pool is free. */
 int teardown(void **state);
 void client_free(struct client *client);
+/* The client's end, not yet connected. */
+void client_make(struct client *client, struct ist_endpoint *endpoint);
 /* Sends no CONNECT: that is the TCP side's. It asks, and the answer comes into client->own. */
 enum ist_status client_ask(struct client *client);
 /* The same; the nth allocation that the server makes for it fails. */
 enum ist_status client_ask_failing(struct client *client, uint64_t n);
+/* The server has answered: the rest of the client's own end. */
 enum ist_status client_finish(struct client *client);
 void client_turn(struct client *client);
 void turn(void); /* of everybody */

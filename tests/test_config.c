@@ -58,6 +58,7 @@ static void test_read__nothing_said__original_defaults(void **state) {
     assert_int_equal(config.ib_port, 1);
     assert_int_equal(config.link_type, IST_DEVICE_LINK_ANY);
     assert_int_equal(config.hint_gid_index, -1);
+    assert_int_equal(config.poll_us, 0);
     assert_null(config.unix_socket);
     assert_null(config.port_file);
     assert_null(config.manage_token_file);
@@ -142,6 +143,9 @@ static bool is_link_type_ib(void) {
 static bool is_gid_index(void) {
     return config.hint_gid_index == 3;
 }
+static bool is_poll_us(void) {
+    return config.poll_us == 50;
+}
 static bool is_no_gid_index(void) {
     return config.hint_gid_index == -1;
 }
@@ -182,6 +186,7 @@ static const struct {
     {"link-type", "ethernet", is_link_type},
     {"link-type", "IB", is_link_type_ib},
     {"hint-gid-index", "3", is_gid_index},
+    {"poll-us", "50", is_poll_us},
     {"hint-gid-index", "-1", is_no_gid_index},
     {"log-level", "Warning", is_log_level},
 };
@@ -383,6 +388,9 @@ static const struct {
     {"ib-port", "256"},
     {"link-type", "Token-Ring"},
     {"hint-gid-index", "-2"},
+    {"poll-us", "-1"},
+    {"poll-us", "100001"},
+    {"poll-us", "1.5"},
     {"hint-gid-index", "256"},
     {"hint-gid-index", "--1"},
     {"log-level", "loud"},

@@ -37,6 +37,7 @@ struct ist_config {
     uint32_t ib_port;
     enum ist_device_link link_type;
     int32_t hint_gid_index; /* -1: none */
+    uint32_t poll_us;       /* 0: sleep at once */
 };
 
 enum ist_wish { IST_WISH_SERVE, IST_WISH_HELP, IST_WISH_VERSION };

@@ -211,6 +211,7 @@ static void make_rdma(struct daemon *daemon) {
                                            .device = daemon->device,
                                            .registration = daemon->registration,
                                            .sessions_max = daemon->sessions_max,
+                                           .poll_ns = daemon->config->poll_us * 1000ull,
                                            .connected = ist_tcp_rdma_connected,
                                            .ended = ist_tcp_rdma_ended,
                                            .alloc = ist_alloc_system(),

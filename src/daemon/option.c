@@ -355,6 +355,14 @@ static const struct ist_option options[] = {
      .highest = 255,
      .expects = "an index, 0 to 255, or -1",
      .help = "the port's GID to use; -1: choose (-1)"},
+    {.name = "poll-us",
+     .argument = "MICROSECONDS",
+     .set = set_u32,
+     .at = offsetof(struct ist_config, poll_us),
+     .highest = 100000,
+     .expects = "a number of microseconds, 0 to 100000",
+     .help =
+         "after RDMA work, look for more so long before\nsleeping: shorter answers, for a core (0)"},
 
     {.name = "log-level",
      .argument = "LEVEL",

@@ -56,7 +56,15 @@ static bool take_completions(struct ist_rdma *rdma) {
         }
         total += count;
     }
+    if (total > 0) {
+        rdma->worked_ns = ist_clock_ns();
+    }
     return count == EVENTS_MAX;
+}
+
+static void stop_polling(struct ev_loop *loop, struct ist_rdma *rdma) {
+    ev_check_stop(loop, &rdma->poll);
+    ev_idle_stop(loop, &rdma->no_sleep);
 }
 
 static void poll_completions(struct ev_loop *loop, struct ist_rdma *rdma) {
@@ -65,6 +73,7 @@ static void poll_completions(struct ev_loop *loop, struct ist_rdma *rdma) {
         /* Its descriptors would be readable for ever, and tell nothing. */
         ev_io_stop(loop, &rdma->completions);
         ev_io_stop(loop, &rdma->events);
+        stop_polling(loop, rdma);
         break_all(rdma);
         rdma->has_more = false;
     }
@@ -77,8 +86,33 @@ static void poll_completions(struct ev_loop *loop, struct ist_rdma *rdma) {
 static void on_completions(struct ev_loop *loop, ev_io *io, int revents) {
     (void)revents;
     struct ist_rdma *rdma = io->data;
-    ist_completion_arm(rdma->completion);
+    if (rdma->config.poll_ns == 0) {
+        ist_completion_arm(rdma->completion);
+    } else {
+        ist_completion_take(rdma->completion);
+        rdma->worked_ns = ist_clock_ns();
+        ev_check_start(loop, &rdma->poll);
+        ev_idle_start(loop, &rdma->no_sleep);
+    }
     poll_completions(loop, rdma);
+}
+
+/* What completes between the last poll and the arming gives no event, and is found by the one behind it. */
+static void on_poll(struct ev_loop *loop, ev_check *check, int revents) {
+    (void)revents;
+    struct ist_rdma *rdma = check->data;
+    poll_completions(loop, rdma);
+    if (ev_is_active(check) && ist_clock_ns() - rdma->worked_ns >= rdma->config.poll_ns) {
+        stop_polling(loop, rdma);
+        ist_completion_arm(rdma->completion);
+        poll_completions(loop, rdma);
+    }
+}
+
+static void on_no_sleep(struct ev_loop *loop, ev_idle *idle, int revents) {
+    (void)loop;
+    (void)idle;
+    (void)revents;
 }
 
 static void on_again(struct ev_loop *loop, ev_timer *timer, int revents) {
@@ -143,6 +177,9 @@ enum ist_status ist_rdma_new(const struct ist_rdma_config *config, struct ist_rd
     ev_io_init(&new->events, on_events, ist_device_fd(config->device), EV_READ);
     ev_init(&new->linger, ist_rdma_on_linger);
     ev_timer_init(&new->again, on_again, 0., 0.);
+    ev_check_init(&new->poll, on_poll);
+    ev_idle_init(&new->no_sleep, on_no_sleep);
+    new->poll.data = new;
     new->again.data = new;
     new->completions.data = new;
     new->events.data = new;
@@ -167,6 +204,7 @@ void ist_rdma_free(struct ist_rdma *rdma) {
     while (rdma->first != NULL) {
         ist_rdma_connection_free(rdma->first);
     }
+    stop_polling(rdma->config.loop, rdma);
     ev_timer_stop(rdma->config.loop, &rdma->again);
     ev_io_stop(rdma->config.loop, &rdma->completions);
     ev_io_stop(rdma->config.loop, &rdma->events);

@@ -34,6 +34,9 @@ struct ist_rdma_config {
     struct ist_device *device;
     const struct ist_registration *registration; /* of the store's pool */
     uint32_t sessions_max;
+    /* After work the completion queue is polled for so long, and no event is asked for; sockets are served as ever. 0: an
+     * event wakes the loop for each piece of work. */
+    uint64_t poll_ns;
     /* The answer to what `owner` asked for: the server's end, or why there is none; then the connection is gone, and not to
      * be disconnected. */
     void (*connected)(void *owner, const struct ist_endpoint *own);

@@ -40,7 +40,10 @@ struct ist_rdma {
     struct ist_connector *connector;
     ev_io completions, events;
     ev_timer linger;
-    ev_timer again; /* in the next turn: there is more to do than this turn's share */
+    ev_check poll;      /* while polling: each turn, */
+    ev_idle no_sleep;   /* and there is a next one */
+    uint64_t worked_ns; /* when there was something in the queue */
+    ev_timer again;     /* in the next turn: there is more to do than this turn's share */
     struct ist_rdma_connection *first;
     size_t count;
     struct ist_rdma_connection *first_pending, *last_pending;

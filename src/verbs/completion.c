@@ -195,13 +195,17 @@ int ist_completion_fd(const struct ist_completion *completion) {
     return completion->channel->fd;
 }
 
-void ist_completion_arm(struct ist_completion *completion) {
+void ist_completion_take(struct ist_completion *completion) {
     struct ibv_cq *queue;
     void *context;
     while (ibv_get_cq_event(completion->channel, &queue, &context) == 0) {
         completion->unacknowledged++;
     }
     acknowledge(completion);
+}
+
+void ist_completion_arm(struct ist_completion *completion) {
+    ist_completion_take(completion);
     int error = ibv_req_notify_cq(completion->queue, 0);
     if (error != 0) {
         errno = error;

@@ -42,7 +42,9 @@ const struct ist_completion_config *ist_completion_config(const struct ist_compl
 uint32_t ist_completion_queue_pairs_max(const struct ist_completion *completion);
 
 int ist_completion_fd(const struct ist_completion *completion); /* readable: take events, then poll */
-/* Takes the events off the descriptor, and arms the queue for the next one. Poll until there is nothing after this:
+/* Takes the events off the descriptor: for who polls without waiting. */
+void ist_completion_take(struct ist_completion *completion);
+/* The same, and arms the queue for the next one. Poll until there is nothing after this:
  * what completed before the arming gives no event. */
 void ist_completion_arm(struct ist_completion *completion);
 

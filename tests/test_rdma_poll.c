@@ -1,0 +1,129 @@
+/* src/daemon/rdma: polling for a while after work (--poll-us), and sleeping when that has passed. */
+#include "tests/rdma_server.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/clock.h"
+
+#define NEVER_NS (3600 * 1000000000ull)
+#define SOON_NS 2000000ull
+#define REQUESTS 50
+
+static void exists(struct client *client, uint64_t id) {
+    client_request(client, IST_OP_EXISTS, id, &(struct place){"nobody", 0, 0}, 1);
+    assert_int_equal(client_reply(client, id, 0), IST_NOT_FOUND);
+}
+
+static void begin(uint64_t poll_ns) {
+    setup_with((struct rdma_server_options){.seed = 5, .poll_ns = poll_ns});
+    client_begin(&f.clients[0]);
+    exists(&f.clients[0], 1);
+    ist_hca_fail_nth(f.hca, IST_HCA_CALL_ARM, 0); /* counts the server's: the clients never arm */
+}
+
+static void requests(void) {
+    for (uint64_t id = 1; id <= REQUESTS; id++) {
+        exists(&f.clients[0], id);
+    }
+}
+
+static void on_time(struct ev_loop *loop, ev_timer *timer, int revents) {
+    (void)timer;
+    (void)revents;
+    ev_break(loop, EVBREAK_ONE);
+}
+
+/* How often the loop turns in a time in which nothing happens. */
+static unsigned turns_of_an_idle_loop(void) {
+    ev_timer timer;
+    ev_timer_init(&timer, on_time, 0.02, 0.);
+    ev_timer_start(f.loop, &timer);
+    unsigned before = ev_iteration(f.loop);
+    ev_run(f.loop, 0);
+    return ev_iteration(f.loop) - before;
+}
+
+static void turn_until_asleep(void) {
+    uint64_t until_ns = ist_clock_ns() + 20 * 1000000000ull;
+    while (ist_hca_calls(f.hca) == 0) {
+        assert_true(ist_clock_ns() < until_ns);
+        turn();
+    }
+}
+
+static void test_poll__not_wished_for__armed_each_time(void **state) {
+    begin(0);
+    requests();
+    assert_true(ist_hca_calls(f.hca) >= REQUESTS / 2);
+    assert_true(turns_of_an_idle_loop() < 10);
+    teardown(state);
+}
+
+static void test_poll__in_time_after_work__never_armed(void **state) {
+    begin(NEVER_NS);
+    requests();
+    assert_int_equal(ist_hca_calls(f.hca), 0);
+    assert_true(turns_of_an_idle_loop() > 10);
+    teardown(state);
+}
+
+static void test_poll__time_is_over__armed_once_asleep_and_woken(void **state) {
+    begin(SOON_NS);
+    for (unsigned round = 0; round < 5; round++) {
+        ist_hca_fail_nth(f.hca, IST_HCA_CALL_ARM, 0);
+        turn_until_asleep();
+        unsigned awake = 0;
+        while (turns_of_an_idle_loop() >= 10) { /* an event may come although nothing is there */
+            assert_true(++awake < 10);
+        }
+        assert_true(ist_hca_calls(f.hca) <= 10);
+        exists(&f.clients[0], round);
+    }
+    teardown(state);
+}
+
+static void on_readable(struct ev_loop *loop, ev_io *io, int revents) {
+    (void)loop;
+    (void)revents;
+    (*(uint64_t *)io->data)++;
+}
+
+/* Who keeps the loop busy with sockets neither stops the polling nor is stopped by it. */
+static void test_poll__sockets_are_always_ready__both_are_served(void **state) {
+    begin(NEVER_NS);
+    int ends[2];
+    uint64_t served = 0;
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(write(ends[1], "x", 1), 1);
+    ev_io io;
+    ev_io_init(&io, on_readable, ends[0], EV_READ);
+    io.data = &served;
+    ev_io_start(f.loop, &io);
+    requests();
+    assert_true(served >= REQUESTS);
+    ev_io_stop(f.loop, &io);
+    close(ends[0]);
+    close(ends[1]);
+    teardown(state);
+}
+
+static void test_poll__device_dies__sessions_end_and_it_sleeps(void **state) {
+    begin(NEVER_NS);
+    ist_hca_device_fatal(ist_hca_find_device(f.hca, "server"));
+    turn_until(f.clients[0].ended == 1);
+    assert_true(turns_of_an_idle_loop() < 10);
+    teardown(state);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_poll__not_wished_for__armed_each_time),
+        cmocka_unit_test(test_poll__in_time_after_work__never_armed),
+        cmocka_unit_test(test_poll__time_is_over__armed_once_asleep_and_woken),
+        cmocka_unit_test(test_poll__sockets_are_always_ready__both_are_served),
+        cmocka_unit_test(test_poll__device_dies__sessions_end_and_it_sleeps),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
