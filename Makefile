@@ -11,6 +11,7 @@ VERSION := $(shell sed -n 's/^\#define IST_VERSION "\(.*\)"/\1/p' include/infini
 CC := gcc
 VARIANT ?= release
 DEPS ?= 1
+PYTHON ?= /usr/bin/python3
 PREFIX ?= /usr/local
 DESTDIR ?=
 B := build/$(VARIANT)-$(notdir $(CC))
@@ -40,6 +41,8 @@ BENCH := bench bench_crew bench_grammar bench_json bench_load bench_measure benc
          bench_report bench_rival bench_run bench_scout bench_set bench_store bench_text histogram
 REPLAY := replay replay_client replay_jobs replay_json replay_options replay_plan replay_plot replay_report
 REPLAY += replay_run replay_series replay_server replay_tally replay_traffic
+# the extension module, and the package around it
+PY := channel connection job module regions
 # the simulator
 HCA := async channel clock completion device fabric fault memory names number payload port post \
        queue_pair receive requester responder srq transition
@@ -237,6 +240,38 @@ $(B)/infinistore-cli: $(CLI_O) $(CLIENT_O) $(WIRE_O) $(BASE_O)
 $(B)/infinistore-bench: $(BENCH_O) $(WORKLOAD_O) $(CLIENT_O) $(WIRE_O) $(BASE_O)
 	$(CC) $(LDFLAGS) -o $@ $^ $(TOOL_LIBS)
 
+# ---- the Python package: a directory that can be imported, and a wheel -----------------------------------
+PACKAGE := $(B)/python/infinistore
+PY_NATIVE := $(PACKAGE)/_infinistore.abi3.so
+PY_SOURCES := $(wildcard src/python/infinistore/*.py src/python/infinistore/*.pyi src/python/infinistore/py.typed)
+PY_FILES := $(PY_SOURCES:src/python/infinistore/%=$(PACKAGE)/%)
+# The stable ABI has the buffer protocol since 3.11: a module that runs in that interpreter and all later ones.
+PY_CPPFLAGS = $(shell $(PYTHON) -c 'import sys, sysconfig; print("-isystem", sysconfig.get_path("include"), \
+    "-DPy_LIMITED_API=0x030B0000" if sys.version_info >= (3, 11) else "")')
+PY_O := $(call objects,python,$(PY))
+$(PY_O): CPPFLAGS += $(PY_CPPFLAGS)
+$(PY_NATIVE): $(PY_O) $(PACKAGE)/libinfinistore.so.0
+	$(CC) -shared -Wl,-rpath,'$$ORIGIN' $(LDFLAGS) -o $@ $^
+$(PACKAGE)/libinfinistore.so.0: $(LIB_SO)
+	@mkdir -p $(@D)
+	cp $< $@
+$(PACKAGE)/bin/infinistore: $(B)/infinistore
+	@mkdir -p $(@D)
+	cp $< $@
+$(PY_FILES): $(PACKAGE)/%: src/python/infinistore/%
+	@mkdir -p $(@D)
+	cp $< $@
+
+.PHONY: python-package python print-package
+python-package: $(PY_NATIVE) $(PY_FILES) $(PACKAGE)/bin/infinistore
+python: ## the Python package, as a wheel below build/
+	@DEPS=$(DEPS) ci/deps python
+	@$(MAKE) --no-print-directory python-package
+	$(PYTHON) -m pip wheel --no-deps --no-index -w $(B)/wheel ./src/python
+
+print-package:
+	@echo $(PACKAGE)
+
 # A test may use any room; the mains are left out. The software HCA stands in for libibverbs.
 TEST_ROOMS := -Wl,--start-group $(ROOMS) $(HCA_A) $(SIM_A) -Wl,--end-group
 $(filter-out $(B)/tests/test_hca_%,$(TEST_PROGRAMS)): $(B)/tests/%: $(B)/obj/tests/%.o $(B)/obj/tests/support.o \
@@ -300,7 +335,7 @@ layers: $(CORE) ## prove that the core does no I/O and that no room uses what it
 
 headers: $(B)/gen/wire/infinistore.pb.h ## every header compiles alone, the public ones as C++ too
 	@set -e; for h in $$(find include src sim tests -name '*.h'); do \
-	    $(CC) $(CPPFLAGS) -std=gnu17 $(WARNINGS) -fsyntax-only -x c $$h; done
+	    $(CC) $(CPPFLAGS) $(PY_CPPFLAGS) -std=gnu17 $(WARNINGS) -fsyntax-only -x c $$h; done
 	@set -e; for h in include/infinistore/*.h; do \
 	    $(CC) -Iinclude -Wall -Wextra -Werror -fsyntax-only -x c++ -std=c++11 $$h; done
 
