@@ -31,7 +31,8 @@ STORE := runs pool index evict store
 WIRE := frame codec codec_keys codec_parts
 ENGINE := deadline engine get inbox outbox put request session stats transfer
 VERBS := completion device gid memory queue_pair
-CLIENT := client connection driver endpoint exchange metrics receive reply request resolver stage
+CLIENT := attempt client connection driver endpoint exchange handshake link metrics receive regions remote reply request \
+          resolver stage upgrade
 WORKLOAD := block_key content generator model source trace unlimited unpack
 DAEMON := admin announce bind config control listener log_sink loop machine main memory option pages
 DAEMON += connector rdma rdma_connect rdma_connection registration routes selftest tcp token upkeep
@@ -74,6 +75,7 @@ TESTS += test_rdma_traffic
 TESTS += test_both_ends
 TESTS += test_client
 TESTS += test_client_connect
+TESTS += test_client_rdma
 TESTS += test_client_threads
 TESTS += test_deadlines
 TESTS += test_endpoint
@@ -223,22 +225,22 @@ $(CORE) $(ROOMS) $(HCA_A) $(SIM_A):
 	$(AR) qcs $@ $^
 
 # What users link: one relocatable object, so that only the public names are visible outside it.
-$(B)/libinfinistore.o: $(BASE_O) $(WIRE_O) $(CLIENT_O)
+$(B)/libinfinistore.o: $(BASE_O) $(WIRE_O) $(VERBS_O) $(CLIENT_O)
 	$(LD) -r -o $@ $^ $$($(CC) -print-file-name=libprotobuf-nanopb.a)
 	objcopy --localize-hidden --wildcard --keep-global-symbol='ist_*' $@
 $(LIB_A): $(B)/libinfinistore.o
 	@rm -f $@
 	$(AR) qcs $@ $^
-$(LIB_SO): $(BASE_O) $(WIRE_O) $(CLIENT_O) src/client/libinfinistore.map
+$(LIB_SO): $(BASE_O) $(WIRE_O) $(VERBS_O) $(CLIENT_O) src/client/libinfinistore.map
 	$(CC) -shared -Wl,-soname,libinfinistore.so.0 -Wl,--version-script=src/client/libinfinistore.map \
-	    -Wl,--no-undefined $(LDFLAGS) -o $@ $(filter %.o,$^) $(NANOPB)
+	    -Wl,--no-undefined $(LDFLAGS) -o $@ $(filter %.o,$^) $(NANOPB) -libverbs
 
 $(B)/infinistore: $(DAEMON_O) $(ENGINE_O) $(STORE_O) $(VERBS_O) $(CLIENT_O) $(WIRE_O) $(BASE_O)
 	$(CC) $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS) -libverbs
-$(B)/infinistore-cli: $(CLI_O) $(CLIENT_O) $(WIRE_O) $(BASE_O)
-	$(CC) $(LDFLAGS) -o $@ $^ $(NANOPB) -lm
-$(B)/infinistore-bench: $(BENCH_O) $(WORKLOAD_O) $(CLIENT_O) $(WIRE_O) $(BASE_O)
-	$(CC) $(LDFLAGS) -o $@ $^ $(TOOL_LIBS)
+$(B)/infinistore-cli: $(CLI_O) $(CLIENT_O) $(VERBS_O) $(WIRE_O) $(BASE_O)
+	$(CC) $(LDFLAGS) -o $@ $^ $(NANOPB) -libverbs -lm
+$(B)/infinistore-bench: $(BENCH_O) $(WORKLOAD_O) $(CLIENT_O) $(VERBS_O) $(WIRE_O) $(BASE_O)
+	$(CC) $(LDFLAGS) -o $@ $^ $(TOOL_LIBS) -libverbs
 
 # ---- the Python package: a directory that can be imported, and a wheel -----------------------------------
 PACKAGE := $(B)/python/infinistore
@@ -285,6 +287,7 @@ $(filter $(B)/tests/test_hca_%,$(TEST_PROGRAMS)): $(B)/tests/%: $(B)/obj/tests/%
 $(B)/tests/test_client $(B)/tests/test_client_connect $(B)/tests/test_client_threads: $(B)/obj/tests/fake_server.o
 
 $(filter-out $(B)/tests/test_rdma_session $(B)/tests/test_rdma_traffic,$(filter $(B)/tests/test_rdma%,$(TEST_PROGRAMS))): $(B)/obj/tests/rdma_server.o
+$(B)/tests/test_client_rdma: $(B)/obj/tests/rdma_house.o
 
 $(CONFORMANCE_HCA): $(CONFORMANCE_O) $(B)/obj/tests/conformance/place_hca.o $(B)/obj/tests/support.o $(HCA_A) $(BASE_O)
 	@mkdir -p $(@D)
@@ -296,7 +299,7 @@ $(CONFORMANCE_DEVICES): $(CONFORMANCE_O) $(B)/obj/tests/conformance/place_device
 # Programs that start the daemon; the harness is theirs.
 $(INTEGRATION_PROGRAMS): $(B)/tests/integration/%: $(B)/obj/tests/integration/%.o $(HARNESS_O) $(B)/obj/tests/support.o $(ROOMS)
 	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ROOMS) $(DAEMON_LIBS) $(TOOL_LIBS) -lcmocka
+	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ROOMS) $(DAEMON_LIBS) $(TOOL_LIBS) -libverbs -lcmocka
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 

@@ -233,7 +233,7 @@ static inline void talk_open(struct talk *talk, const struct ist_hello_reply *se
     struct bytes out = {0};
     struct heard heard;
     talk->said.count = talk->heard = 0;
-    ist_exchange_begin(talk->exchange);
+    ist_exchange_begin(talk->exchange, false);
     talk_check(talk);
     (void)talk_take(talk, SIZE_MAX);
     assert_true(talk_hear(talk, &heard));

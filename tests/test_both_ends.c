@@ -289,7 +289,7 @@ static void step(struct pair *pair) {
 static void connect_again(struct pair *pair) {
     pair->session = world_open(&pair->world);
     pair->to_server.count = pair->to_client.count = 0;
-    ist_exchange_begin(pair->talk.exchange);
+    ist_exchange_begin(pair->talk.exchange, false);
     talk_check(&pair->talk);
 }
 

@@ -75,7 +75,7 @@ static void test_deadline__without_a_session__timeout(void **state) {
     assert_timed_out(&first);
     assert_int_equal(second.calls, 0);
     assert_int_equal(ist_exchange_deadline_ns(talk.exchange), 20);
-    ist_exchange_begin(talk.exchange); /* in the middle of the handshake, too */
+    ist_exchange_begin(talk.exchange, false); /* in the middle of the handshake, too */
     talk_tick(&talk, 21);
     assert_timed_out(&second);
     assert_int_equal(ist_exchange_state(talk.exchange), IST_EXCHANGE_HELLO);

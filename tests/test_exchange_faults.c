@@ -124,7 +124,7 @@ static void test_hello__first_and_alone__body_is_one_a_server_takes(void **state
     talk_init(&talk);
     assert_int_equal(ping(&talk, &answer, TALK_NEVER), IST_OK);
     assert_false(ist_exchange_wants_send(talk.exchange));
-    ist_exchange_begin(talk.exchange);
+    ist_exchange_begin(talk.exchange, false);
     (void)talk_take(&talk, SIZE_MAX);
     assert_true(talk_hear(&talk, &heard));
     assert_int_equal(heard.frame.operation, IST_OP_HELLO);
@@ -180,7 +180,7 @@ static void test_hello__wrong_replies__protocol_and_requests_are_kept(void **sta
     assert_int_equal(ping(&talk, &answer, TALK_NEVER), IST_OK);
     for (size_t which = 0; which <= 16; which++) {
         talk.said.count = talk.heard = 0;
-        ist_exchange_begin(talk.exchange);
+        ist_exchange_begin(talk.exchange, false);
         talk_check(&talk);
         (void)talk_take(&talk, SIZE_MAX);
         assert_true(talk_hear(&talk, &heard));
@@ -197,7 +197,7 @@ static void test_hello__wrong_replies__protocol_and_requests_are_kept(void **sta
         assert_int_equal(answer.calls, 0);
     }
     /* a reply before the question is complete */
-    ist_exchange_begin(talk.exchange);
+    ist_exchange_begin(talk.exchange, false);
     talk.said.count = talk.heard = 0;
     (void)talk_take(&talk, IST_FRAME_BYTES);
     struct ist_frame frame;

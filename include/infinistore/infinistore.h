@@ -68,6 +68,21 @@ enum ist_put_flags {
     IST_IF_ABSENT = 1, /* A present key answers EXISTS and keeps its value. */
 };
 
+/* How values move. Over RDMA the server's network adapter reads and writes them in the caller's memory, which has to be
+ * registered: ist_memory_register(). */
+enum ist_transport {
+    IST_TRANSPORT_TCP = 0,
+    IST_TRANSPORT_RDMA, /* or an error that names the cause */
+    IST_TRANSPORT_AUTO, /* RDMA where it can be had, otherwise TCP, with a warning; tried at every connect */
+};
+
+/* What an RDMA port must be. */
+enum ist_client_link {
+    IST_CLIENT_LINK_ANY = 0,
+    IST_CLIENT_LINK_ETHERNET, /* RoCE v2 */
+    IST_CLIENT_LINK_INFINIBAND,
+};
+
 /* Zero-initialise it, then set what you need; 0 and NULL mean the default. */
 struct ist_client_options {
     /* One or more, separated by commas, tried in this order at every connect:
@@ -75,6 +90,21 @@ struct ist_client_options {
     const char *endpoints;
     uint64_t connect_timeout_ns; /* for connecting and the handshake, all endpoints together */
     uint64_t request_timeout_ns; /* default of every request */
+
+    enum ist_transport transport;
+    /* For RDMA only. */
+    const char *device;        /* default: the first with an active port of that link. Copied */
+    unsigned port;             /* default: the first active one */
+    enum ist_client_link link; /* default: any */
+    bool use_gid_index;        /* by default the best of the port's GIDs is found */
+    unsigned gid_index;        /* else this one, whatever it is */
+    uint64_t
+        poll_ns; /* a blocking call looks for its answer so long before it sleeps: faster, for a busy CPU */
+
+    /* What the user must hear, as one line without a newline: AUTO is using TCP. Once, and again when RDMA was had
+     * meanwhile. Called like a callback. Default: a line on stderr. */
+    void (*warn)(void *arg, const char *line);
+    void *warn_arg;
 };
 
 /* Called exactly once for each accepted submit. `status` is what the blocking form would return. */
@@ -82,8 +112,9 @@ typedef void (*ist_done_fn)(void *arg, enum ist_status status);
 
 /* Connects and shakes hands, within connect_timeout_ns.
  * client  owned by the caller on OK: ist_client_free().
- * Returns OK, INVALID (an endpoint that cannot be parsed), PEER (no endpoint answers), PROTOCOL (what
- * answers is no InfiniStore, or another version), TIMEOUT, NO_MEMORY. On any but OK, `error` (may be
+ * Returns OK, INVALID (an endpoint or a device name that cannot be), PEER (no endpoint answers), PROTOCOL (what
+ * answers is no InfiniStore, or another version), TIMEOUT, NO_MEMORY, DEVICE (IST_TRANSPORT_RDMA: there is no RDMA here,
+ * or none there, or no message gets through). On any but OK, `error` (may be
  * NULL) receives one NUL-terminated line that names the endpoint and the cause, cut at error_bytes. */
 enum ist_status ist_client_new(const struct ist_client_options *options, struct ist_client **client,
                                char *error, size_t error_bytes);
@@ -100,11 +131,47 @@ int ist_client_fd(const struct ist_client *client);
  * of callbacks that it ran. */
 size_t ist_client_process(struct ist_client *client);
 
+/* What is in use now; while not connected TCP. */
+enum ist_transport ist_client_transport(const struct ist_client *client);
+/* Why the last connect did not lead to RDMA, as one NUL-terminated line, cut at text_bytes; empty when it did, or when RDMA
+ * is not wanted. */
+void ist_client_why_tcp(const struct ist_client *client, char *text, size_t text_bytes);
+
 /* Random, chosen by the server process at its start; 0 while not connected. */
 uint64_t ist_client_incarnation(const struct ist_client *client);
 
 /* Requests accepted and not yet called back. */
 size_t ist_client_in_flight(const struct ist_client *client);
+
+/* ---- memory for RDMA ----
+ *
+ * Over RDMA each value and each buffer must lie in one registered range, wherever in it; an item whose does not gets
+ * INVALID, the others of its batch are served. Ranges may overlap, and be registered several times; two that adjoin are still
+ * two. Over TCP any memory will do, and this costs next to nothing: the same code runs. What was registered is remembered:
+ * a client that connects anew, or comes to RDMA later, registers it again.
+ *
+ * While a put or get is in flight the server may read or write its values. When such a request ends without an answer (its
+ * deadline, a lost server, ist_client_free(), ist_memory_unregister() of its memory), the connection is torn down before
+ * the callback runs, and the others in flight end with PEER: after its callback nobody touches the memory.
+ *
+ * Connecting over RDMA may block for as long as registering what is remembered takes, and for about a second where the kernel
+ * does not know the server's hardware address yet; other threads' calls wait meanwhile. */
+
+/* The memory must stay mapped until it is unregistered, or the client freed. May take seconds for many GiB.
+ * Returns OK; INVALID (no bytes, not mapped or not writable), NO_MEMORY (no more memory can be locked: see ulimit -l),
+ * TOO_BIG (above the device's limit), DEVICE (the device refuses). */
+enum ist_status ist_memory_register(struct ist_client *client, void *address, size_t bytes);
+/* GPU memory, as a dma-buf that its driver has exported (cuMemGetHandleForAddressRange(), hsa_amd_portable_export_dmabuf()).
+ * fd       borrowed for the call.
+ * offset   of the range in it
+ * address  of its first byte as items will name it; it is not read by the CPU
+ * Also DEVICE when kernel, driver or device cannot do that. Over TCP such memory is out of reach: all items of a batch
+ * that names it get INVALID. */
+enum ist_status ist_memory_register_dmabuf(struct ist_client *client, int fd, uint64_t offset,
+                                           size_t bytes, void *address);
+/* The same range as it was registered, once less. Then the device touches it no more.
+ * Returns OK, NOT_FOUND (it is not registered). */
+enum ist_status ist_memory_unregister(struct ist_client *client, const void *address, size_t bytes);
 
 /* put: stores each value under its key, replacing what is there unless IST_IF_ABSENT. The keys of one
  * request become visible together, when all its bytes have arrived; a failed put leaves no trace.
@@ -160,7 +227,8 @@ enum ist_status ist_ping_async(struct ist_client *client, uint64_t timeout_ns, i
 enum ist_status ist_ping(struct ist_client *client, uint64_t timeout_ns);
 
 /* The server's counters and gauges, under the names that GET /metrics shows, labels included, e.g.
- * infinistore_operations_total{op="put",status="OK"}. */
+ * infinistore_operations_total{op="put",status="OK"}. A client that wants RDMA finds one of its own before them, with the
+ * value 1: infinistore_client_transport{wanted="auto",used="tcp"}. */
 struct ist_metric {
     const char *name; /* borrowed from the list */
     double value;

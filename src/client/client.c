@@ -21,18 +21,77 @@ static uint64_t value_or(uint64_t value, uint64_t otherwise) {
     return value == 0 ? otherwise : value;
 }
 
+static void warn_on_stderr(void *arg, const char *line) {
+    (void)arg;
+    fprintf(stderr, "%s\n", line);
+}
+
+static enum ist_device_link link_of(enum ist_client_link link) {
+    switch (link) {
+    case IST_CLIENT_LINK_ANY: break;
+    case IST_CLIENT_LINK_ETHERNET: return IST_DEVICE_LINK_ETHERNET;
+    case IST_CLIENT_LINK_INFINIBAND: return IST_DEVICE_LINK_INFINIBAND;
+    }
+    return IST_DEVICE_LINK_ANY;
+}
+
+/* What cannot be asked for. Returns OK, INVALID. */
+static enum ist_status check_options(const struct ist_client_options *options, char *error,
+                                     size_t error_bytes) {
+    const char *wrong = NULL;
+    if ((unsigned)options->transport > IST_TRANSPORT_AUTO) {
+        wrong = "no such transport";
+    } else if ((unsigned)options->link > IST_CLIENT_LINK_INFINIBAND) {
+        wrong = "no such link type";
+    } else if (options->device != NULL &&
+               (options->device[0] == '\0' || strlen(options->device) >= IST_LINK_NAME_BYTES)) {
+        wrong = "no device has such a name";
+    } else if (options->port > UINT8_MAX) {
+        wrong = "no device has such a port";
+    } else if (options->use_gid_index && options->gid_index > UINT8_MAX) {
+        wrong = "no port has a GID of that index";
+    }
+    if (wrong != NULL) {
+        snprintf(error, error_bytes, "client: %s", wrong);
+        return IST_INVALID;
+    }
+    return IST_OK;
+}
+
+static struct ist_driver_config config_of(const struct ist_client *client,
+                                          const struct ist_client_options *options) {
+    struct ist_driver_config config = {
+        .connection = {.timeout_ns = value_or(options->connect_timeout_ns, IST_CONNECT_TIMEOUT_NS),
+                       .transport = options->transport,
+                       .link = {.port = options->port,
+                                .link = link_of(options->link),
+                                .hint_gid_index =
+                                    options->use_gid_index ? (int)options->gid_index : -1},
+                       .alloc = client->alloc},
+        .poll_ns = options->poll_ns,
+        .warn = options->warn == NULL ? warn_on_stderr : options->warn,
+        .warn_arg = options->warn_arg};
+    if (options->device != NULL) {
+        snprintf(config.connection.link.device, sizeof(config.connection.link.device), "%s",
+                 options->device);
+    }
+    return config;
+}
+
 static enum ist_status set_up(struct ist_client *client, const struct ist_client_options *options,
                               char *error, size_t error_bytes) {
     struct ist_endpoints endpoints;
     const char *text = options->endpoints == NULL ? DEFAULT_ENDPOINTS : options->endpoints;
-    enum ist_status status = ist_endpoints_parse(text, client->alloc, &endpoints, error, error_bytes);
+    enum ist_status status = check_options(options, error, error_bytes);
+    if (status == IST_OK) {
+        status = ist_endpoints_parse(text, client->alloc, &endpoints, error, error_bytes);
+    }
     if (status != IST_OK) {
         return status;
     }
+    const struct ist_driver_config config = config_of(client, options);
     errno = ENOMEM;
-    status =
-        ist_driver_init(&client->driver, &endpoints,
-                        value_or(options->connect_timeout_ns, IST_CONNECT_TIMEOUT_NS), client->alloc);
+    status = ist_driver_init(&client->driver, &endpoints, &config);
     if (status != IST_OK) {
         snprintf(error, error_bytes, "client: %s", strerrordesc_np(errno));
         ist_endpoints_fini(&endpoints);
@@ -99,6 +158,30 @@ static struct ist_driver *driver_of(const struct ist_client *client) {
 
 uint64_t ist_client_incarnation(const struct ist_client *client) {
     return ist_driver_incarnation(driver_of(client));
+}
+
+enum ist_transport ist_client_transport(const struct ist_client *client) {
+    return ist_driver_is_remote(driver_of(client)) ? IST_TRANSPORT_RDMA : IST_TRANSPORT_TCP;
+}
+
+void ist_client_why_tcp(const struct ist_client *client, char *text, size_t text_bytes) {
+    ist_driver_why_tcp(driver_of(client), text, text_bytes);
+}
+
+enum ist_status ist_memory_register(struct ist_client *client, void *address, size_t bytes) {
+    const struct ist_region_source source = {.address = (uintptr_t)address, .bytes = bytes, .fd = -1};
+    return ist_driver_register(&client->driver, &source);
+}
+
+enum ist_status ist_memory_register_dmabuf(struct ist_client *client, int fd, uint64_t offset,
+                                           size_t bytes, void *address) {
+    const struct ist_region_source source = {
+        .address = (uintptr_t)address, .bytes = bytes, .fd = fd, .offset = offset};
+    return fd < 0 ? IST_INVALID : ist_driver_register(&client->driver, &source);
+}
+
+enum ist_status ist_memory_unregister(struct ist_client *client, const void *address, size_t bytes) {
+    return ist_driver_unregister(&client->driver, (uintptr_t)address, bytes);
 }
 
 size_t ist_client_in_flight(const struct ist_client *client) {

@@ -1,8 +1,6 @@
 #include "client/connection.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,7 +9,9 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "client/attempt.h"
 #include "client/clock.h"
+#include "client/upgrade.h"
 
 #define BUFFERS_MAX 1024      /* of one system call: IOV_MAX */
 #define TURN_BYTES (4u << 20) /* sent before others get a turn */
@@ -23,198 +23,52 @@
 /* How much of a payload must be there before the kernel wakes us, and from which length on that pays. */
 #define LOW_WATER_BYTES_MAX (128u << 10)
 #define LOW_WATER_BYTES_MIN (16u << 10)
-#define RETRY_NS 10000000ull   /* a local socket whose backlog is full cannot be waited for */
 #define SILENT_NS 100000000ull /* after so long a look costs less than a lost request */
-#define KEEPALIVE_IDLE_SEC 10  /* a peer that vanished is noticed after about 25 s of silence */
-#define KEEPALIVE_INTERVAL_SEC 5
-#define KEEPALIVE_PROBES 3
+
+#define NOTE(wanted, used) "infinistore_client_transport{wanted=\"" wanted "\",used=\"" used "\"}"
 
 /* One system call must not get more than it takes. */
 _Static_assert(BUFFERS_MAX <= 1024, "man 3 sysconf: IOV_MAX");
 
+/* Of a client that asked for RDMA, whether it has it. */
+static void set_notes(struct ist_connection *connection) {
+    switch (connection->wanted) {
+    case IST_TRANSPORT_TCP: break;
+    case IST_TRANSPORT_RDMA:
+        ist_exchange_set_notes(connection->exchange, NULL, NOTE("rdma", "rdma"));
+        break;
+    case IST_TRANSPORT_AUTO:
+        ist_exchange_set_notes(connection->exchange, NOTE("auto", "tcp"), NOTE("auto", "rdma"));
+        break;
+    }
+}
+
 enum ist_status ist_connection_init(struct ist_connection *connection, struct ist_endpoints *endpoints,
-                                    uint64_t timeout_ns, const struct ist_alloc *alloc) {
+                                    const struct ist_connection_config *config) {
     struct ist_exchange *exchange;
-    if (ist_exchange_new(alloc, &exchange) != IST_OK) {
+    if (ist_exchange_new(config->alloc, &exchange) != IST_OK) {
         return IST_NO_MEMORY;
     }
     *connection = (struct ist_connection){
         .exchange = exchange,
         .endpoints = *endpoints,
-        .timeout_ns = timeout_ns,
+        .timeout_ns = config->timeout_ns,
+        .wanted = config->transport,
         .fd = -1,
     };
+    ist_link_init(&connection->link, &config->link, config->alloc);
+    set_notes(connection);
     return IST_OK;
 }
 
 void ist_connection_fini(struct ist_connection *connection) {
     IST_ASSERT(connection->state == IST_CONNECTION_IDLE);
+    ist_link_fini(&connection->link);
     ist_exchange_free(connection->exchange);
     ist_endpoints_fini(&connection->endpoints);
 }
 
-/* ---- descriptors --------------------------------------------------------------------------------------- */
-
-static void set_fd(struct ist_connection *connection, int fd) {
-    connection->fd = fd;
-    connection->generation++;
-    connection->send_blocked = false;
-    connection->recv_more = false;
-    connection->low_water_bytes = 1; /* man 7 socket: SO_RCVLOWAT */
-}
-
-static void drop_fd(struct ist_connection *connection) {
-    if (connection->resolver != NULL) {
-        ist_resolver_free(connection->resolver);
-        connection->resolver = NULL;
-    } else if (connection->fd >= 0) {
-        close(connection->fd);
-    }
-    if (connection->fd >= 0) {
-        set_fd(connection, -1);
-    }
-}
-
-static uint64_t share_ns(uint64_t now_ns, uint64_t until_ns, size_t parts) {
-    return until_ns <= now_ns ? now_ns : now_ns + (until_ns - now_ns) / parts;
-}
-
-static void set_option(int fd, int level, int option, int value) {
-    /* A socket without it works all the same. */
-    (void)setsockopt(fd, level, option, &value, sizeof(value));
-}
-
-static void set_tcp_options(int fd) {
-    set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-    set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-    set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE_IDLE_SEC);
-    set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SEC);
-    set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
-    set_option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)(IST_PROGRESS_TIMEOUT_NS / 1000000));
-}
-
-/* ---- connecting ---------------------------------------------------------------------------------------- */
-
-static const struct ist_server_endpoint *endpoint_of(const struct ist_connection *connection) {
-    return &connection->endpoints.items[connection->endpoint];
-}
-
-static void set_why(struct ist_connection *connection, enum ist_status status, const char *why) {
-    connection->why_status = status;
-    connection->why = why;
-}
-
-/* Appends to the error: this endpoint, and why it is none. The worst failure of several is that of all. */
-static void note_failure(struct ist_connection *connection) {
-    size_t used = strlen(connection->error);
-    snprintf(connection->error + used, sizeof(connection->error) - used, "%s%s: %s",
-             used > 0 ? "; " : "", endpoint_of(connection)->text, connection->why);
-    if (connection->failure == IST_OK || connection->why_status == IST_PROTOCOL ||
-        (connection->why_status == IST_TIMEOUT && connection->failure == IST_PEER)) {
-        connection->failure = connection->why_status;
-    }
-}
-
-static const char *text_of(int error) {
-    const char *text = strerrordesc_np(error);
-    return text == NULL ? "unknown error" : text;
-}
-
-/* One attempt at the address of the cursor. False: it failed. */
-static bool try_connect(struct ist_connection *connection, uint64_t now_ns) {
-    const struct ist_address *address = &connection->addresses[connection->address];
-    int family = address->storage.ss_family;
-    int fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0) {
-        set_why(connection, IST_PEER, text_of(errno));
-        return false;
-    }
-    if (family != AF_UNIX) {
-        set_tcp_options(fd);
-    }
-    if (connect(fd, (const struct sockaddr *)&address->storage, address->bytes) != 0 &&
-        errno != EINPROGRESS) {
-        set_why(connection, IST_PEER, text_of(errno));
-        bool again =
-            errno == EAGAIN; /* man 7 unix: the backlog is full, and poll() cannot tell until when */
-        close(fd);
-        connection->retry_ns = ist_later_ns(now_ns, RETRY_NS);
-        connection->state = IST_CONNECTION_CONNECTING;
-        return again;
-    }
-    set_fd(connection, fd);
-    connection->state = IST_CONNECTION_CONNECTING;
-    return true;
-}
-
-static bool begin_address(struct ist_connection *connection, uint64_t now_ns) {
-    connection->address_until_ns = share_ns(now_ns, connection->endpoint_until_ns,
-                                            connection->address_count - connection->address);
-    return try_connect(connection, now_ns);
-}
-
-/* Its address, or a resolver on its way to one. False: neither. */
-static bool begin_endpoint(struct ist_connection *connection, uint64_t now_ns) {
-    const struct ist_server_endpoint *endpoint = endpoint_of(connection);
-    connection->endpoint_until_ns =
-        share_ns(now_ns, connection->until_ns, connection->endpoints.count - connection->endpoint);
-    connection->address = 0;
-    if (endpoint->address.bytes > 0) {
-        connection->addresses[0] = endpoint->address;
-        connection->address_count = 1;
-        return true;
-    }
-    if (ist_resolver_start(endpoint->host, endpoint->port, &connection->resolver) != IST_OK) {
-        set_why(connection, IST_PEER, "cannot be looked up for want of memory");
-        return false;
-    }
-    set_fd(connection, ist_resolver_fd(connection->resolver));
-    connection->state = IST_CONNECTION_RESOLVING;
-    return true;
-}
-
-static void end_endpoint(struct ist_connection *connection) {
-    note_failure(connection);
-    connection->endpoint++;
-    connection->address = connection->address_count = 0;
-}
-
-static void give_up(struct ist_connection *connection) {
-    connection->state = IST_CONNECTION_IDLE;
-    ist_exchange_end(connection->exchange,
-                     connection->failure == IST_PROTOCOL ? IST_PROTOCOL : IST_PEER);
-}
-
-/* From the cursor on, until an attempt is under way or there is nothing left to try. */
-static void seek(struct ist_connection *connection, uint64_t now_ns) {
-    while (connection->endpoint < connection->endpoints.count) {
-        if (connection->address < connection->address_count) {
-            if (begin_address(connection, now_ns)) {
-                return;
-            }
-            connection->address++;
-        } else if (connection->address_count > 0 || !begin_endpoint(connection, now_ns)) {
-            end_endpoint(connection);
-        } else if (connection->state == IST_CONNECTION_RESOLVING) {
-            return;
-        }
-    }
-    give_up(connection);
-}
-
-/* The attempt that was under way has failed. */
-static void next_attempt(struct ist_connection *connection, enum ist_status status, const char *why,
-                         uint64_t now_ns) {
-    set_why(connection, status, why);
-    drop_fd(connection);
-    if (connection->state == IST_CONNECTION_RESOLVING) {
-        end_endpoint(connection);
-    } else {
-        connection->address++;
-    }
-    connection->state = IST_CONNECTION_CONNECTING;
-    seek(connection, now_ns);
-}
+/* ---- its end ------------------------------------------------------------------------------------------- */
 
 /* The connection, or what was to become one, is of no use any more. */
 static void lose(struct ist_connection *connection, enum ist_status status, const char *why,
@@ -222,23 +76,12 @@ static void lose(struct ist_connection *connection, enum ist_status status, cons
     if (connection->state == IST_CONNECTION_OPEN) {
         ist_connection_close(connection, status);
     } else {
-        next_attempt(connection, status, why, now_ns);
+        ist_attempt_next(connection, status, why, now_ns);
     }
-}
-
-void ist_connection_open(struct ist_connection *connection, uint64_t now_ns) {
-    if (connection->state != IST_CONNECTION_IDLE) {
-        return;
-    }
-    connection->until_ns = ist_later_ns(now_ns, connection->timeout_ns);
-    connection->endpoint = connection->address = connection->address_count = 0;
-    connection->failure = IST_OK;
-    connection->error[0] = '\0';
-    seek(connection, now_ns);
 }
 
 void ist_connection_close(struct ist_connection *connection, enum ist_status status) {
-    drop_fd(connection);
+    ist_attempt_drop(connection);
     connection->state = IST_CONNECTION_IDLE;
     ist_exchange_end(connection->exchange, status);
 }
@@ -247,6 +90,10 @@ void ist_connection_close(struct ist_connection *connection, enum ist_status sta
 
 static bool has_socket(const struct ist_connection *connection) {
     return connection->state == IST_CONNECTION_SHAKING || connection->state == IST_CONNECTION_OPEN;
+}
+
+bool ist_connection_is_remote(const struct ist_connection *connection) {
+    return has_socket(connection) && ist_exchange_is_remote(connection->exchange);
 }
 
 static uint64_t sum_of(const struct iovec *buffers, size_t count) {
@@ -279,6 +126,18 @@ static bool check_fault(struct ist_connection *connection, uint64_t now_ns) {
     return true;
 }
 
+/* False: what is to be received now does not come by the socket. */
+static bool go_on_shaking(struct ist_connection *connection, uint64_t now_ns) {
+    if (connection->state == IST_CONNECTION_SHAKING) {
+        ist_upgrade_go_on(connection, now_ns);
+    }
+    if (connection->state == IST_CONNECTION_SHAKING &&
+        ist_exchange_state(connection->exchange) == IST_EXCHANGE_OPEN) {
+        connection->state = IST_CONNECTION_OPEN;
+    }
+    return has_socket(connection) && !ist_connection_is_remote(connection);
+}
+
 /* One system call. False: there is nothing more to receive now, or the connection is gone. */
 static bool receive_some(struct ist_connection *connection, uint64_t *budget, uint64_t now_ns) {
     struct iovec buffers[BUFFERS_MAX];
@@ -289,7 +148,7 @@ static bool receive_some(struct ist_connection *connection, uint64_t *budget, ui
     if (received < 0) {
         int error = errno;
         if (error != EINTR && error != EAGAIN) {
-            lose(connection, IST_PEER, text_of(error), now_ns);
+            lose(connection, IST_PEER, ist_attempt_text_of(error), now_ns);
         }
         return error == EINTR;
     }
@@ -307,11 +166,7 @@ static bool receive_some(struct ist_connection *connection, uint64_t *budget, ui
     if (check_fault(connection, now_ns)) {
         return false;
     }
-    if (connection->state == IST_CONNECTION_SHAKING &&
-        ist_exchange_state(connection->exchange) == IST_EXCHANGE_OPEN) {
-        connection->state = IST_CONNECTION_OPEN;
-    }
-    return more;
+    return go_on_shaking(connection, now_ns) && more;
 }
 
 /* In the middle of a payload, to be woken for every packet costs more than to copy it. Never more than what is
@@ -327,9 +182,26 @@ static void set_low_water(struct ist_connection *connection) {
     }
 }
 
+/* Over RDMA the socket has nothing to say but that it is gone. */
+static void listen_for_end(struct ist_connection *connection, uint64_t now_ns) {
+    uint8_t byte;
+    ssize_t received = recv(connection->fd, &byte, 1, MSG_DONTWAIT);
+    if (received > 0) {
+        lose(connection, IST_PROTOCOL, "speaks over TCP after a change to RDMA", now_ns);
+    } else if (received == 0) {
+        lose(connection, IST_PEER, "closes the connection", now_ns);
+    } else if (errno != EINTR && errno != EAGAIN) {
+        lose(connection, IST_PEER, ist_attempt_text_of(errno), now_ns);
+    }
+}
+
 static void receive(struct ist_connection *connection, uint64_t now_ns) {
     uint64_t budget = RECV_TURN_BYTES;
     connection->recv_more = false;
+    if (ist_connection_is_remote(connection)) {
+        listen_for_end(connection, now_ns);
+        return;
+    }
     while (receive_some(connection, &budget, now_ns)) {
     }
     set_low_water(connection);
@@ -350,7 +222,7 @@ static void send_failed(struct ist_connection *connection, int error, uint64_t n
         receive(connection, now_ns);
     } while (connection->recv_more && ++turns < TURN_BYTES / RECV_TURN_BYTES);
     if (connection->generation == generation) {
-        lose(connection, IST_PEER, text_of(error), now_ns);
+        lose(connection, IST_PEER, ist_attempt_text_of(error), now_ns);
     }
 }
 
@@ -380,8 +252,62 @@ static bool send_some(struct ist_connection *connection, uint64_t *budget, uint6
     return more;
 }
 
+/* ---- messages ------------------------------------------------------------------------------------------ */
+
+/* True: the connection is gone, or becomes another. */
+static bool check_link(struct ist_connection *connection, uint64_t now_ns) {
+    struct ist_link *link = &connection->link;
+    if (!ist_link_has_failed(link) || !ist_connection_is_remote(connection)) {
+        return false;
+    }
+    if (connection->state == IST_CONNECTION_SHAKING) {
+        ist_upgrade_failed(connection, now_ns);
+    } else {
+        ist_connection_close(connection, IST_PEER);
+    }
+    return true;
+}
+
+/* What has come by the queue pair. Returns whether anything has. */
+static bool receive_messages(struct ist_connection *connection, uint64_t now_ns) {
+    if (!ist_connection_is_remote(connection)) {
+        return false;
+    }
+    bool moved = ist_link_run(&connection->link, connection->exchange);
+    if (!check_fault(connection, now_ns) && !check_link(connection, now_ns)) {
+        (void)go_on_shaking(connection, now_ns);
+    }
+    return moved;
+}
+
+static void take_device_events(struct ist_connection *connection, uint64_t now_ns) {
+    ist_link_take_events(&connection->link);
+    (void)check_link(connection, now_ns);
+    if (connection->link.device_failed) {
+        ist_link_drop_device(&connection->link);
+    }
+}
+
+bool ist_connection_spin(struct ist_connection *connection, uint64_t now_ns) {
+    if (!receive_messages(connection, now_ns)) {
+        return false;
+    }
+    ist_connection_flush(connection, now_ns);
+    return true;
+}
+
+bool ist_connection_arm(struct ist_connection *connection, uint64_t now_ns) {
+    return ist_connection_is_remote(connection) && ist_link_arm(&connection->link) &&
+           ist_connection_spin(connection, now_ns);
+}
+
 void ist_connection_flush(struct ist_connection *connection, uint64_t now_ns) {
     uint64_t budget = TURN_BYTES;
+    if (ist_connection_is_remote(connection)) {
+        ist_link_flush(&connection->link, connection->exchange);
+        (void)check_link(connection, now_ns);
+        return;
+    }
     while (has_socket(connection) && !connection->send_blocked &&
            ist_exchange_wants_send(connection->exchange) && send_some(connection, &budget, now_ns)) {
     }
@@ -389,103 +315,71 @@ void ist_connection_flush(struct ist_connection *connection, uint64_t now_ns) {
 
 /* ---- going on ------------------------------------------------------------------------------------------ */
 
-short ist_connection_events(const struct ist_connection *connection) {
+static short socket_events(const struct ist_connection *connection) {
     switch (connection->state) {
     case IST_CONNECTION_IDLE: return 0;
     case IST_CONNECTION_RESOLVING: return POLLIN;
     case IST_CONNECTION_CONNECTING: return POLLOUT;
     case IST_CONNECTION_SHAKING:
     case IST_CONNECTION_OPEN:
-        return ist_exchange_wants_send(connection->exchange) ? POLLIN | POLLOUT : POLLIN;
+        return ist_exchange_wants_send(connection->exchange) && !ist_connection_is_remote(connection)
+                   ? POLLIN | POLLOUT
+                   : POLLIN;
     }
     return 0;
 }
 
-/* Of the attempt that is under way. */
-static uint64_t attempt_deadline_ns(const struct ist_connection *connection) {
-    switch (connection->state) {
-    case IST_CONNECTION_RESOLVING: return connection->endpoint_until_ns;
-    case IST_CONNECTION_CONNECTING:
-        return connection->fd < 0 && connection->retry_ns < connection->address_until_ns
-                   ? connection->retry_ns
-                   : connection->address_until_ns;
-    case IST_CONNECTION_SHAKING: return connection->address_until_ns;
-    case IST_CONNECTION_IDLE:
-    case IST_CONNECTION_OPEN: break;
+struct ist_wait ist_connection_wait(const struct ist_connection *connection,
+                                    enum ist_connection_source source) {
+    const struct ist_link *link = &connection->link;
+    switch (source) {
+    case IST_SOURCE_SOCKET:
+        return (struct ist_wait){connection->fd, socket_events(connection), connection->generation};
+    case IST_SOURCE_MESSAGES:
+        return (struct ist_wait){ist_link_messages_fd(link), POLLIN, link->queue_pair_generation};
+    case IST_SOURCE_DEVICE:
+        return (struct ist_wait){ist_link_device_fd(link), POLLIN, link->device_generation};
     }
-    return IST_NO_DEADLINE_NS;
+    return (struct ist_wait){.fd = -1};
+}
+
+uint64_t ist_connection_generation(const struct ist_connection *connection) {
+    return connection->generation + connection->link.queue_pair_generation +
+           connection->link.device_generation;
 }
 
 uint64_t ist_connection_deadline_ns(const struct ist_connection *connection) {
-    uint64_t attempt_ns = attempt_deadline_ns(connection);
+    uint64_t attempt_ns = ist_attempt_deadline_ns(connection);
     uint64_t request_ns = ist_exchange_deadline_ns(connection->exchange);
     return attempt_ns < request_ns ? attempt_ns : request_ns;
 }
 
-static void run_resolving(struct ist_connection *connection, uint64_t now_ns) {
-    const char *why = NULL;
-    size_t count;
-    switch ((int)ist_resolver_result(connection->resolver, connection->addresses, &count, &why)) {
-    case IST_OK:
-        drop_fd(connection);
-        connection->address_count = count;
-        connection->state = IST_CONNECTION_CONNECTING;
-        seek(connection, now_ns);
-        break;
-    case IST_AGAIN: break;
-    default: next_attempt(connection, IST_PEER, why, now_ns);
+void ist_connection_run(struct ist_connection *connection, const short ready[IST_SOURCES],
+                        uint64_t now_ns) {
+    if (ready[IST_SOURCE_DEVICE] != 0) {
+        take_device_events(connection, now_ns);
     }
-}
-
-static void run_connecting(struct ist_connection *connection, uint64_t now_ns) {
-    struct pollfd polled = {.fd = connection->fd, .events = POLLOUT};
-    if (connection->fd < 0 || poll(&polled, 1, 0) != 1) {
-        return;
+    if (ready[IST_SOURCE_MESSAGES] != 0) {
+        ist_link_woken(&connection->link);
     }
-    int error = 0;
-    socklen_t bytes = sizeof(error);
-    if (getsockopt(connection->fd, SOL_SOCKET, SO_ERROR, &error, &bytes) != 0) {
-        error = errno;
-    }
-    if (error != 0) {
-        next_attempt(connection, IST_PEER, text_of(error), now_ns);
-        return;
-    }
-    connection->state = IST_CONNECTION_SHAKING;
-    ist_exchange_begin(connection->exchange);
-}
-
-static void run_attempt_deadline(struct ist_connection *connection, uint64_t now_ns) {
-    if (now_ns < attempt_deadline_ns(connection)) {
-        return;
-    }
-    if (connection->state == IST_CONNECTION_CONNECTING && connection->fd < 0 &&
-        now_ns < connection->address_until_ns) {
-        if (!try_connect(connection, now_ns)) {
-            next_attempt(connection, connection->why_status, connection->why, now_ns);
-        }
-        return;
-    }
-    next_attempt(connection, IST_TIMEOUT, "no answer in time", now_ns);
-}
-
-void ist_connection_run(struct ist_connection *connection, short ready, uint64_t now_ns) {
+    /* What the server has said comes before that it is gone. */
+    (void)receive_messages(connection, now_ns);
     switch (connection->state) {
     case IST_CONNECTION_IDLE: break;
-    case IST_CONNECTION_RESOLVING: run_resolving(connection, now_ns); break;
-    case IST_CONNECTION_CONNECTING: run_connecting(connection, now_ns); break;
+    case IST_CONNECTION_RESOLVING:
+    case IST_CONNECTION_CONNECTING: ist_attempt_run(connection, now_ns); break;
     case IST_CONNECTION_SHAKING:
     case IST_CONNECTION_OPEN:
-        if ((ready & POLLOUT) != 0) {
+        if ((ready[IST_SOURCE_SOCKET] & POLLOUT) != 0) {
             connection->send_blocked = false;
         }
-        if ((ready & ~POLLOUT) != 0) {
+        if ((ready[IST_SOURCE_SOCKET] & ~POLLOUT) != 0) {
             receive(connection, now_ns);
         }
         break;
     }
     ist_exchange_tick(connection->exchange, now_ns);
     (void)check_fault(connection, now_ns);
-    run_attempt_deadline(connection, now_ns);
+    ist_attempt_tick(connection, now_ns);
     ist_connection_flush(connection, now_ns);
 }

@@ -1,6 +1,8 @@
 #include "client/driver.h"
 
 #include <poll.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
@@ -51,29 +53,36 @@ static uint32_t epoll_events_of(short events) {
 }
 
 /* False: the kernel refused, so nobody would hear of this descriptor. */
-static bool watch(struct ist_driver *driver) {
-    const struct ist_connection *connection = &driver->connection;
-    short events = ist_connection_events(connection);
-    bool is_new = driver->watched != connection->generation;
-    if (connection->fd < 0 || (!is_new && events == driver->watched_events)) {
+static bool watch_source(struct ist_driver *driver, enum ist_connection_source source) {
+    struct ist_wait wait = ist_connection_wait(&driver->connection, source);
+    struct ist_wait *watched = &driver->watched[source];
+    bool is_new = watched->generation != wait.generation;
+    if (wait.fd < 0 || (!is_new && wait.events == watched->events)) {
         return true;
     }
-    struct epoll_event event = {.events = epoll_events_of(events)};
+    struct epoll_event event = {.events = epoll_events_of(wait.events)};
     /* A descriptor that was closed has left by itself. */
-    if (epoll_ctl(driver->epoll_fd, is_new ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, connection->fd, &event) !=
-        0) {
+    if (epoll_ctl(driver->epoll_fd, is_new ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, wait.fd, &event) != 0) {
         return false;
     }
-    driver->watched = connection->generation;
-    driver->watched_events = events;
+    *watched = wait;
     return true;
+}
+
+static bool watch(struct ist_driver *driver) {
+    return watch_source(driver, IST_SOURCE_SOCKET) && watch_source(driver, IST_SOURCE_MESSAGES) &&
+           watch_source(driver, IST_SOURCE_DEVICE);
 }
 
 static void settle(struct ist_driver *driver);
 
 /* Whoever waits for the epoll descriptor will be woken when there is something to do. A timer that is early costs one
  * call of ist_client_process(); moving it with each request would cost more. */
-static void arm(struct ist_driver *driver) {
+static void arm(struct ist_driver *driver, uint64_t now_ns) {
+    for (unsigned turns = 0; turns < TURNS_MAX && ist_connection_arm(&driver->connection, now_ns);
+         turns++) {
+        settle(driver);
+    }
     if (!watch(driver)) {
         ist_connection_close(&driver->connection, IST_PEER);
         settle(driver);
@@ -109,12 +118,12 @@ static bool open_fds(struct ist_driver *driver) {
 }
 
 enum ist_status ist_driver_init(struct ist_driver *driver, struct ist_endpoints *endpoints,
-                                uint64_t connect_timeout_ns, const struct ist_alloc *alloc) {
-    *driver = (struct ist_driver){.timer_ns = IST_NO_DEADLINE_NS};
+                                const struct ist_driver_config *config) {
+    *driver = (struct ist_driver){.config = *config, .timer_ns = IST_NO_DEADLINE_NS};
     if (!open_fds(driver) || pthread_mutex_init(&driver->lock, NULL) != 0) {
         goto close_fds;
     }
-    if (ist_connection_init(&driver->connection, endpoints, connect_timeout_ns, alloc) != IST_OK) {
+    if (ist_connection_init(&driver->connection, endpoints, &config->connection) != IST_OK) {
         goto destroy_lock;
     }
     return IST_OK;
@@ -146,10 +155,11 @@ void ist_driver_fini(struct ist_driver *driver) {
 /* The leader may wait for the wrong things by now. */
 static void wake_leader(struct ist_driver *driver) {
     const struct ist_connection *connection = &driver->connection;
-    if (driver->waiting && (driver->leader->done || driver->first_due != NULL ||
-                            driver->waiting_for != connection->generation ||
-                            (ist_connection_events(connection) & ~driver->waiting_events) != 0 ||
-                            ist_connection_deadline_ns(connection) < driver->waiting_until_ns)) {
+    if (driver->waiting &&
+        (driver->leader->done || driver->first_due != NULL ||
+         driver->waiting_for != ist_connection_generation(connection) ||
+         (ist_connection_wait(connection, IST_SOURCE_SOCKET).events & ~driver->waiting_events) != 0 ||
+         ist_connection_deadline_ns(connection) < driver->waiting_until_ns)) {
         set_event(driver);
     }
 }
@@ -183,6 +193,18 @@ static bool is_caller(const struct ist_driver *driver) {
     return driver->calling && pthread_equal(driver->caller, pthread_self());
 }
 
+/* In the way of a callback. */
+static void warn(struct ist_driver *driver) {
+    char line[sizeof(driver->connection.why_tcp) + 64];
+    snprintf(line, sizeof(line), "infinistore: no RDMA, using TCP: %s", driver->connection.why_tcp);
+    driver->connection.warning_is_due = false;
+    if (driver->config.warn != NULL) {
+        pthread_mutex_unlock(&driver->lock);
+        driver->config.warn(driver->config.warn_arg, line);
+        pthread_mutex_lock(&driver->lock);
+    }
+}
+
 /* All that are due, and become due meanwhile, unless another thread does it already. Returns how many. */
 static size_t run_callbacks(struct ist_driver *driver) {
     size_t count = 0;
@@ -191,6 +213,9 @@ static size_t run_callbacks(struct ist_driver *driver) {
     }
     driver->calling = true;
     driver->caller = pthread_self();
+    if (driver->connection.warning_is_due) {
+        warn(driver);
+    }
     while (driver->first_due != NULL) {
         struct ist_request *request = driver->first_due;
         ist_done_fn done = request->done;
@@ -256,7 +281,7 @@ enum ist_status ist_driver_submit(struct ist_driver *driver, struct ist_request 
     pthread_mutex_lock(&driver->lock);
     enum ist_status status = submit(driver, request, timeout_ns, now_ns);
     if (status == IST_OK && !is_caller(driver)) {
-        arm(driver);
+        arm(driver, now_ns);
         wake_leader(driver);
     }
     pthread_mutex_unlock(&driver->lock);
@@ -274,10 +299,10 @@ static void flush(struct ist_driver *driver, uint64_t now_ns) {
 
 /* ---- working ------------------------------------------------------------------------------------------- */
 
-static size_t work(struct ist_driver *driver, short ready, uint64_t now_ns) {
+static size_t work(struct ist_driver *driver, const short ready[IST_SOURCES], uint64_t now_ns) {
     ist_connection_run(&driver->connection, ready, now_ns);
     settle(driver);
-    if (driver->first_due == NULL) {
+    if (driver->first_due == NULL && !driver->connection.warning_is_due) {
         return 0;
     }
     size_t count = run_callbacks(driver);
@@ -286,6 +311,7 @@ static size_t work(struct ist_driver *driver, short ready, uint64_t now_ns) {
 }
 
 size_t ist_driver_process(struct ist_driver *driver) {
+    static const short all[IST_SOURCES] = {POLLIN | POLLOUT, POLLIN, POLLIN};
     pthread_mutex_lock(&driver->lock);
     size_t count = 0;
     if (!is_caller(driver)) {
@@ -296,45 +322,70 @@ size_t ist_driver_process(struct ist_driver *driver) {
         }
         unsigned turns = 0;
         do {
-            count += work(driver, POLLIN | POLLOUT, now_ns);
+            count += work(driver, all, now_ns);
         } while (driver->connection.recv_more && ++turns < TURNS_MAX);
-        arm(driver);
+        arm(driver, now_ns);
         wake_leader(driver);
     }
     pthread_mutex_unlock(&driver->lock);
     return count;
 }
 
-/* The leader waits for the socket, or for an event. Returns what is ready. */
-static short wait_ready(struct ist_driver *driver, uint64_t now_ns) {
+/* Looks for messages without sleeping, as long as the user wants that. True: something has been done. */
+static bool spin(struct ist_driver *driver, uint64_t now_ns) {
+    uint64_t until_ns = ist_later_ns(now_ns, driver->config.poll_ns);
+    bool moved = false;
+    while (!moved && now_ns < until_ns && ist_connection_is_remote(&driver->connection) &&
+           (driver->leader == NULL || !driver->leader->done)) {
+        moved = ist_connection_spin(&driver->connection, now_ns);
+        pthread_mutex_unlock(&driver->lock); /* others may submit */
+        now_ns = ist_client_now_ns();
+        pthread_mutex_lock(&driver->lock);
+    }
+    return moved;
+}
+
+/* The leader waits for the connection, or for an event. What is ready: written. */
+static void wait_ready(struct ist_driver *driver, short ready[IST_SOURCES], uint64_t now_ns) {
     const struct ist_connection *connection = &driver->connection;
+    memset(ready, 0, IST_SOURCES * sizeof(*ready));
+    if (spin(driver, now_ns) || ist_connection_arm(&driver->connection, now_ns)) {
+        return;
+    }
     uint64_t until_ns = ist_connection_deadline_ns(connection);
     if (driver->first_due != NULL && !driver->calling) {
         until_ns = now_ns;
     }
     struct timespec timeout = timespec_of(until_ns > now_ns ? until_ns - now_ns : 0);
-    struct pollfd polled[2] = {
-        {.fd = connection->fd, .events = ist_connection_events(connection)},
-        {.fd = driver->event_fd, .events = POLLIN},
-    };
-    driver->waiting_for = connection->generation;
-    driver->waiting_events = polled[0].events;
+    struct pollfd polled[IST_SOURCES + 1];
+    for (unsigned i = 0; i < IST_SOURCES; i++) {
+        struct ist_wait wait = ist_connection_wait(connection, (enum ist_connection_source)i);
+        polled[i] = (struct pollfd){.fd = wait.fd, .events = wait.events};
+    }
+    polled[IST_SOURCES] = (struct pollfd){.fd = driver->event_fd, .events = POLLIN};
+    driver->waiting_for = ist_connection_generation(connection);
+    driver->waiting_events = polled[IST_SOURCE_SOCKET].events;
     driver->waiting_until_ns = until_ns;
     driver->waiting = true;
     pthread_mutex_unlock(&driver->lock);
-    int count = ppoll(polled, 2, until_ns == IST_NO_DEADLINE_NS ? NULL : &timeout, NULL);
+    int count = ppoll(polled, IST_SOURCES + 1, until_ns == IST_NO_DEADLINE_NS ? NULL : &timeout, NULL);
     pthread_mutex_lock(&driver->lock);
     driver->waiting = false;
-    if (count > 0 && polled[1].revents != 0) {
+    if (count > 0 && polled[IST_SOURCES].revents != 0) {
         clear_event(driver);
     }
-    return count > 0 && driver->waiting_for == connection->generation ? polled[0].revents : 0;
+    for (unsigned i = 0;
+         i < IST_SOURCES && count > 0 && driver->waiting_for == ist_connection_generation(connection);
+         i++) {
+        ready[i] = polled[i].revents;
+    }
 }
 
 static void lead(struct ist_driver *driver, struct ist_waiter *waiter, uint64_t now_ns) {
     driver->leader = waiter;
     while (!waiter->done) {
-        short ready = wait_ready(driver, now_ns);
+        short ready[IST_SOURCES];
+        wait_ready(driver, ready, now_ns);
         now_ns = ist_client_now_ns();
         (void)work(driver, ready, now_ns);
     }
@@ -371,7 +422,7 @@ static void wait_until_done(struct ist_driver *driver, struct ist_waiter *waiter
             pthread_cond_signal(&driver->first_follower->turn);
         }
         if (driver->asynchronous > 0) {
-            arm(driver);
+            arm(driver, now_ns);
         }
     }
 }
@@ -399,13 +450,14 @@ enum ist_status ist_driver_connect(struct ist_driver *driver) {
     uint64_t now_ns = ist_client_now_ns();
     ist_connection_open(connection, now_ns);
     while (connection->state != IST_CONNECTION_IDLE && connection->state != IST_CONNECTION_OPEN) {
-        short ready = wait_ready(driver, now_ns);
+        short ready[IST_SOURCES];
+        wait_ready(driver, ready, now_ns);
         now_ns = ist_client_now_ns();
         (void)work(driver, ready, now_ns);
     }
     bool is_open = connection->state == IST_CONNECTION_OPEN;
     if (is_open) {
-        arm(driver);
+        arm(driver, now_ns);
     }
     pthread_mutex_unlock(&driver->lock);
     return is_open ? IST_OK : connection->failure;
@@ -416,6 +468,44 @@ uint64_t ist_driver_incarnation(struct ist_driver *driver) {
     uint64_t incarnation = ist_exchange_incarnation(driver->connection.exchange);
     pthread_mutex_unlock(&driver->lock);
     return incarnation;
+}
+
+bool ist_driver_is_remote(struct ist_driver *driver) {
+    pthread_mutex_lock(&driver->lock);
+    bool is_remote = ist_connection_is_remote(&driver->connection);
+    pthread_mutex_unlock(&driver->lock);
+    return is_remote;
+}
+
+void ist_driver_why_tcp(struct ist_driver *driver, char *why, size_t why_bytes) {
+    pthread_mutex_lock(&driver->lock);
+    snprintf(why, why_bytes, "%s", driver->connection.why_tcp);
+    pthread_mutex_unlock(&driver->lock);
+}
+
+/* ---- memory -------------------------------------------------------------------------------------------- */
+
+enum ist_status ist_driver_register(struct ist_driver *driver, const struct ist_region_source *source) {
+    pthread_mutex_lock(&driver->lock);
+    enum ist_status status = ist_regions_add(&driver->connection.link.regions, source);
+    pthread_mutex_unlock(&driver->lock);
+    return status;
+}
+
+enum ist_status ist_driver_unregister(struct ist_driver *driver, uint64_t address, uint64_t bytes) {
+    struct ist_connection *connection = &driver->connection;
+    struct ist_regions *regions = &connection->link.regions;
+    pthread_mutex_lock(&driver->lock);
+    if (ist_regions_is_last(regions, address, bytes) &&
+        ist_exchange_uses(connection->exchange, address, bytes)) {
+        ist_connection_close(connection, IST_PEER);
+        settle(driver);
+        arm(driver, ist_client_now_ns());
+        wake_leader(driver);
+    }
+    enum ist_status status = ist_regions_remove(regions, address, bytes);
+    pthread_mutex_unlock(&driver->lock);
+    return status;
 }
 
 size_t ist_driver_in_flight(struct ist_driver *driver) {

@@ -27,22 +27,29 @@ struct ist_waiter {
     enum ist_status status;
 };
 
+struct ist_driver_config {
+    struct ist_connection_config connection;
+    uint64_t poll_ns;                          /* messages are looked for so long before sleeping */
+    void (*warn)(void *arg, const char *line); /* NULL: nobody listens */
+    void *warn_arg;
+};
+
 struct ist_driver {
+    struct ist_driver_config config;
     pthread_mutex_t lock;
     struct ist_connection connection;
     bool ending; /* nothing is accepted any more */
 
     int epoll_fd, timer_fd, event_fd;
     bool event_set;
-    uint64_t timer_ns;    /* what timer_fd is set to; IST_NO_DEADLINE_NS: not set */
-    uint64_t watched;     /* generation of the descriptor in epoll_fd */
-    short watched_events; /* and what for */
+    uint64_t timer_ns;                    /* what timer_fd is set to; IST_NO_DEADLINE_NS: not set */
+    struct ist_wait watched[IST_SOURCES]; /* what is in epoll_fd, and what for */
 
     struct ist_waiter *leader;
     struct ist_waiter *first_follower;
     bool waiting;         /* the leader, in ppoll */
-    uint64_t waiting_for; /* generation */
-    short waiting_events;
+    uint64_t waiting_for; /* generation of the connection */
+    short waiting_events; /* of the socket; the others are only read */
     uint64_t waiting_until_ns;
 
     struct ist_request *first_due, *last_due; /* their callbacks are due */
@@ -54,7 +61,7 @@ struct ist_driver {
 
 /* Returns OK, NO_MEMORY (also for descriptors; errno is set). endpoints: transferred on OK. */
 enum ist_status ist_driver_init(struct ist_driver *driver, struct ist_endpoints *endpoints,
-                                uint64_t connect_timeout_ns, const struct ist_alloc *alloc);
+                                const struct ist_driver_config *config);
 /* What is in flight ends with PEER; its callbacks run now. */
 void ist_driver_fini(struct ist_driver *driver);
 
@@ -73,6 +80,11 @@ enum ist_status ist_driver_call(struct ist_driver *driver, struct ist_request *r
 /* See the public functions of these names. */
 size_t ist_driver_process(struct ist_driver *driver);
 uint64_t ist_driver_incarnation(struct ist_driver *driver);
+bool ist_driver_is_remote(struct ist_driver *driver);
+void ist_driver_why_tcp(struct ist_driver *driver, char *why, size_t why_bytes);
+enum ist_status ist_driver_register(struct ist_driver *driver, const struct ist_region_source *source);
+/* What is in flight and uses this memory ends first, and the session with it. */
+enum ist_status ist_driver_unregister(struct ist_driver *driver, uint64_t address, uint64_t bytes);
 size_t ist_driver_in_flight(struct ist_driver *driver);
 
 #endif

@@ -3,16 +3,6 @@
 #include "base/assert.h"
 #include "client/state.h"
 
-#define PROTOCOL_VERSION 1u
-#define CLIENT_NAME "infinistore-c/" IST_VERSION
-/* An unknown field of HELLO (15), which servers skip. Who listens for HTTP, as InfiniStore's own manage port does,
- * takes all before it for the name of a method and answers, so that the mistake is noticed at once. */
-#define LINE_FOR_STRANGERS " / HTTP/1.0\r\n\r\n"
-#define TAG_FOR_STRANGERS (15u << 3 | 2u)
-
-_Static_assert(sizeof(CLIENT_NAME) <= 64, "what IST_CODEC_HELLO_BYTES has room for");
-_Static_assert(sizeof(LINE_FOR_STRANGERS) < 0x80 && TAG_FOR_STRANGERS < 0x80, "one byte each");
-
 enum ist_status ist_exchange_new(const struct ist_alloc *alloc, struct ist_exchange **exchange) {
     struct ist_exchange *new = ist_allocate_zeroed(alloc, 1, sizeof(*new));
     if (new == NULL) {
@@ -126,7 +116,7 @@ static void slot_take(struct ist_exchange *exchange, struct ist_request *request
         .request = request,
         .id = ++exchange->serial * IST_SLOTS + number,
         .operation = request->operation,
-        .payload_max = is_get ? request->payload_bytes : 0,
+        .payload_max = is_get && !request->is_remote ? request->payload_bytes : 0,
     };
     exchange->gets += is_get;
     ist_request_seal(request, exchange->slots[number].id);
@@ -188,10 +178,25 @@ void ist_exchange_release(struct ist_exchange *exchange, struct ist_request *req
     }
 }
 
+/* ---- what may be sent ---------------------------------------------------------------------------------- */
+
 static bool server_allows(const struct ist_exchange *exchange, const struct ist_request *request) {
     const struct ist_hello_reply *server = &exchange->server;
     return request->count <= server->keys_max && request->longest_key <= server->key_bytes_max &&
            request->head_bytes - IST_FRAME_BYTES <= server->body_bytes_max;
+}
+
+/* In the form of this session. Returns OK, INVALID, NO_MEMORY. */
+static enum ist_status make_sendable(const struct ist_exchange *exchange, struct ist_request *request) {
+    enum ist_status status = IST_OK;
+    request->note = exchange->notes[exchange->is_remote];
+    if (exchange->is_remote) {
+        status = ist_request_make_remote(request, exchange->regions);
+    } else if (exchange->regions != NULL &&
+               ist_request_uses_device_memory(request, exchange->regions)) {
+        status = IST_INVALID;
+    }
+    return status == IST_OK && !server_allows(exchange, request) ? IST_INVALID : status;
 }
 
 void ist_exchange_pump(struct ist_exchange *exchange) {
@@ -201,51 +206,18 @@ void ist_exchange_pump(struct ist_exchange *exchange) {
             IST_SLOTS - exchange->free_count >= exchange->server.in_flight_max) {
             break;
         }
-        if (server_allows(exchange, request)) {
+        enum ist_status status = make_sendable(exchange, request);
+        if (status == IST_OK) {
             slot_take(exchange, request);
             move(exchange, request, IST_REQUEST_OUTGOING);
         } else {
-            ist_request_abort(request, IST_INVALID);
+            ist_request_abort(request, status);
             ist_exchange_finish(exchange, request);
         }
     }
 }
 
 /* ---- beginning and end --------------------------------------------------------------------------------- */
-
-/* Returns the body's new length. */
-static size_t add_line_for_strangers(uint8_t *hello, size_t body_bytes) {
-    const size_t line_bytes = sizeof(LINE_FOR_STRANGERS) - 1;
-    uint8_t *at = hello + IST_FRAME_BYTES + body_bytes;
-    *at++ = TAG_FOR_STRANGERS;
-    *at++ = (uint8_t)line_bytes;
-    memcpy(at, LINE_FOR_STRANGERS, line_bytes);
-    return body_bytes + 2 + line_bytes;
-}
-
-void ist_exchange_begin(struct ist_exchange *exchange) {
-    IST_ASSERT(exchange->state == IST_EXCHANGE_CLOSED || !exchange->was_open);
-    IST_ASSERT(exchange->outgoing.first == NULL && exchange->sent.first == NULL);
-    const struct ist_hello hello = {PROTOCOL_VERSION, PROTOCOL_VERSION,
-                                    ist_span_of_string(CLIENT_NAME)};
-    size_t body_bytes;
-    enum ist_status status = ist_codec_encode_hello(&hello, exchange->hello + IST_FRAME_BYTES,
-                                                    IST_CODEC_HELLO_BYTES, &body_bytes);
-    IST_ASSERT(status == IST_OK);
-    body_bytes = add_line_for_strangers(exchange->hello, body_bytes);
-    const struct ist_frame frame = {
-        .operation = IST_OP_HELLO,
-        .request_id = exchange->hello_id = ++exchange->serial * IST_SLOTS,
-        .body_bytes = (uint32_t)body_bytes,
-    };
-    ist_frame_encode(&frame, exchange->hello);
-    exchange->hello_bytes = IST_FRAME_BYTES + body_bytes;
-    exchange->hello_sent = 0;
-    exchange->state = IST_EXCHANGE_HELLO;
-    exchange->fault = IST_OK;
-    exchange->was_open = false;
-    ist_exchange_receive_reset(exchange);
-}
 
 /* Done and sent for the caller; its memory goes when the caller has seen it. */
 static void drop_orphan(struct ist_exchange *exchange, struct ist_request *request) {
@@ -264,7 +236,7 @@ static void end_list(struct ist_exchange *exchange, struct ist_request_list *lis
         if (request->orphan) {
             drop_orphan(exchange, request);
         } else {
-            ist_request_abort(request, status);
+            ist_request_abort(request, request->expired ? IST_TIMEOUT : status);
             ist_exchange_finish(exchange, request);
         }
     }
@@ -282,18 +254,39 @@ void ist_exchange_end(struct ist_exchange *exchange, enum ist_status status) {
     ist_exchange_receive_reset(exchange);
     exchange->state = IST_EXCHANGE_CLOSED;
     exchange->fault = IST_OK;
+    exchange->is_remote = false;
+    exchange->regions = NULL;
+}
+
+bool ist_exchange_is_remote(const struct ist_exchange *exchange) {
+    return exchange->is_remote;
+}
+
+void ist_exchange_set_notes(struct ist_exchange *exchange, const char *tcp, const char *rdma) {
+    exchange->notes[false] = tcp;
+    exchange->notes[true] = rdma;
+}
+
+static bool list_uses(const struct ist_request_list *list, uint64_t address, uint64_t bytes) {
+    for (const struct ist_request *request = list->first; request != NULL; request = request->next) {
+        if (ist_request_is_exposed(request) && ist_request_names(request, address, bytes)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool ist_exchange_uses(const struct ist_exchange *exchange, uint64_t address, uint64_t bytes) {
+    return list_uses(&exchange->outgoing, address, bytes) || list_uses(&exchange->sent, address, bytes);
 }
 
 /* ---- sending ------------------------------------------------------------------------------------------- */
 
 bool ist_exchange_wants_send(const struct ist_exchange *exchange) {
-    switch (exchange->state) {
-    case IST_EXCHANGE_HELLO: return exchange->hello_sent < exchange->hello_bytes;
-    case IST_EXCHANGE_OPEN: return exchange->outgoing.first != NULL;
-    case IST_EXCHANGE_CLOSED:
-    case IST_EXCHANGE_BROKEN: break;
+    if (ist_exchange_is_shaking(exchange)) {
+        return exchange->hello_sent < exchange->hello_bytes;
     }
-    return false;
+    return exchange->state == IST_EXCHANGE_OPEN && exchange->outgoing.first != NULL;
 }
 
 size_t ist_exchange_send_buffers(const struct ist_exchange *exchange, struct iovec *buffers,
@@ -302,7 +295,7 @@ size_t ist_exchange_send_buffers(const struct ist_exchange *exchange, struct iov
     if (!ist_exchange_wants_send(exchange) || max == 0) {
         return 0;
     }
-    if (exchange->state == IST_EXCHANGE_HELLO) {
+    if (ist_exchange_is_shaking(exchange)) {
         buffers[0] = (struct iovec){
             .iov_base = (uint8_t *)(uintptr_t)exchange->hello + exchange->hello_sent,
             .iov_len = exchange->hello_bytes - exchange->hello_sent,
@@ -317,7 +310,7 @@ size_t ist_exchange_send_buffers(const struct ist_exchange *exchange, struct iov
 }
 
 void ist_exchange_sent(struct ist_exchange *exchange, uint64_t bytes) {
-    if (exchange->state == IST_EXCHANGE_HELLO) {
+    if (ist_exchange_is_shaking(exchange)) {
         exchange->hello_sent += (size_t)bytes;
         IST_ASSERT(exchange->hello_sent <= exchange->hello_bytes);
         return;
@@ -363,6 +356,12 @@ static void expire_outgoing(struct ist_exchange *exchange, struct ist_request *r
 }
 
 static void expire(struct ist_exchange *exchange, struct ist_request *request) {
+    if (ist_request_is_exposed(request)) {
+        request->expired = true;
+        ist_timers_disarm(&exchange->timers, &request->timer);
+        ist_exchange_break(exchange, IST_PEER);
+        return;
+    }
     ist_request_abort(request, IST_TIMEOUT);
     switch (request->place) {
     case IST_REQUEST_QUEUED: ist_exchange_finish(exchange, request); break;
@@ -430,6 +429,7 @@ void ist_exchange_check(const struct ist_exchange *exchange) {
     IST_ASSERT(taken + exchange->free_count == IST_SLOTS && gets == exchange->gets);
     IST_ASSERT((exchange->step == IST_RECEIVE_PAYLOAD) == (exchange->receiving != NULL));
     IST_ASSERT((exchange->state == IST_EXCHANGE_BROKEN) == (exchange->fault != IST_OK));
+    IST_ASSERT(!exchange->is_remote || exchange->regions != NULL);
     ist_stage_check(&exchange->stage);
     ist_timers_check(&exchange->timers);
 }

@@ -1,7 +1,7 @@
 /* The client's side of one session: which requests wait, which are on their way, which are answered. No I/O, no
  * clock: whoever has a connection does
  *
- *     ist_exchange_begin(x)          there is a connection: HELLO is what is sent first
+ *     ist_exchange_begin(x, false)   there is a connection: HELLO is what is sent first
  *     n = ist_exchange_send_buffers(x, buffers, max);  r = sendmsg(...);  ist_exchange_sent(x, r)
  *     n = ist_exchange_recv_buffers(x, buffers, max);  r = readv(...);    ist_exchange_received(x, r)
  *     ist_exchange_tick(x, now)      when ist_exchange_deadline_ns(x) has come
@@ -10,19 +10,26 @@
  * and takes what is answered from ist_exchange_next_done(). Between naming buffers and the report of what
  * moved, no other function but those that only look may be called. Any split of the input gives the same result.
  *
- *   state    leaves by
- *   CLOSED   begin -> HELLO
- *   HELLO    a good reply -> OPEN; anything else -> BROKEN
- *   OPEN     a fault of the server, or a deadline that leaves a half-sent put -> BROKEN
- *   BROKEN   nothing is sent or received any more
- *   any      end -> CLOSED, all requests done; HELLO, BROKEN before it was OPEN: begin -> HELLO, all kept
+ *   state      leaves by
+ *   CLOSED     begin -> HELLO
+ *   HELLO      a good reply -> OPEN, or CHOICE when begin asked for that
+ *   CHOICE     open -> OPEN; connect -> CONNECT
+ *   CONNECT    a good reply -> CONNECTED
+ *   CONNECTED  open -> OPEN; prove -> PROOF. All bytes from then on are those of the queue pair
+ *   PROOF      the reply to a PING -> OPEN, over RDMA
+ *   OPEN       a fault of the server, or a deadline that leaves the caller's memory in use -> BROKEN
+ *   BROKEN     nothing is sent or received any more
+ *   any        end -> CLOSED, all requests done; before it was OPEN: begin -> HELLO, all kept
+ * Where a good reply is awaited, anything else -> BROKEN.
  *
  * Requests may be submitted in every state; they wait until it is OPEN. What happens when a deadline passes:
  *   not a byte of it was sent   dropped
  *   a put, sent in part         BROKEN, fault PEER: the caller's memory must not be read any more
  *   another, sent in part       the rest is sent, the reply ignored
  *   sent                        the reply is ignored
- *   its payload is arriving     the rest is thrown away */
+ *   its payload is arriving     the rest is thrown away
+ *   over RDMA a put or get of   BROKEN, fault PEER, and not done before end: the server may read or write the caller's
+ *   which a byte was sent       memory as long as there is a queue pair */
 #ifndef IST_CLIENT_EXCHANGE_H
 #define IST_CLIENT_EXCHANGE_H
 
@@ -37,9 +44,16 @@
 
 struct ist_exchange;
 
+struct ist_endpoint;
+struct ist_regions;
+
 enum ist_exchange_state {
     IST_EXCHANGE_CLOSED,
     IST_EXCHANGE_HELLO,
+    IST_EXCHANGE_CHOICE,
+    IST_EXCHANGE_CONNECT,
+    IST_EXCHANGE_CONNECTED,
+    IST_EXCHANGE_PROOF,
     IST_EXCHANGE_OPEN,
     IST_EXCHANGE_BROKEN,
 };
@@ -54,7 +68,24 @@ enum ist_exchange_state ist_exchange_state(const struct ist_exchange *exchange);
 enum ist_status ist_exchange_fault(const struct ist_exchange *exchange);
 uint64_t ist_exchange_incarnation(const struct ist_exchange *exchange); /* 0 unless OPEN */
 
-void ist_exchange_begin(struct ist_exchange *exchange);
+/* choice: after HELLO the edge chooses how to go on. */
+void ist_exchange_begin(struct ist_exchange *exchange, bool choice);
+/* CHOICE or CONNECTED: over the byte stream as it is. regions: borrowed while it is OPEN; values in memory that only a
+ * device can read are INVALID. May be NULL. */
+void ist_exchange_open(struct ist_exchange *exchange, const struct ist_regions *regions);
+/* CHOICE: this is our queue pair. */
+void ist_exchange_connect(struct ist_exchange *exchange, const struct ist_endpoint *own);
+/* CONNECTED: theirs, or a status that says why not. */
+const struct ist_endpoint *ist_exchange_peer(const struct ist_exchange *exchange);
+/* CONNECTED: the queue pairs are connected. regions: borrowed while it is OPEN: which memory the server may use. */
+void ist_exchange_prove(struct ist_exchange *exchange, const struct ist_regions *regions);
+bool ist_exchange_is_remote(const struct ist_exchange *exchange); /* OPEN or PROOF, over RDMA */
+/* Whether a request of which something was sent over RDMA names some of this memory. */
+bool ist_exchange_uses(const struct ist_exchange *exchange, uint64_t address, uint64_t bytes);
+/* What STAT adds to the server's figures, with the value 1, over the byte stream and over RDMA; NULL: nothing. Static
+ * texts. */
+void ist_exchange_set_notes(struct ist_exchange *exchange, const char *tcp, const char *rdma);
+
 void ist_exchange_end(struct ist_exchange *exchange, enum ist_status status);
 
 /* request: transferred on OK; comes back, once, from ist_exchange_next_done().

@@ -36,16 +36,19 @@ static struct ist_metrics *pack(const struct ist_codec_metric *decoded, size_t c
     return &box->metrics;
 }
 
-enum ist_status ist_metrics_decode(struct ist_span body, const struct ist_alloc *alloc,
-                                   struct ist_metrics **metrics) {
-    struct ist_codec_metric *decoded = ist_allocate_array(alloc, IST_METRICS_MAX, sizeof(*decoded));
+enum ist_status ist_metrics_decode(struct ist_span body, const char *note,
+                                   const struct ist_alloc *alloc, struct ist_metrics **metrics) {
+    struct ist_codec_metric *decoded = ist_allocate_array(alloc, IST_METRICS_MAX + 1, sizeof(*decoded));
     if (decoded == NULL) {
         return IST_NO_MEMORY;
     }
-    size_t count;
-    enum ist_status status = ist_codec_decode_metrics(body, decoded, IST_METRICS_MAX, &count);
+    size_t count, own = note != NULL;
+    if (own > 0) {
+        decoded[0] = (struct ist_codec_metric){.name = ist_span_of_string(note), .value = 1};
+    }
+    enum ist_status status = ist_codec_decode_metrics(body, decoded + own, IST_METRICS_MAX, &count);
     if (status == IST_OK) {
-        struct ist_metrics *packed = pack(decoded, count, alloc);
+        struct ist_metrics *packed = pack(decoded, own + count, alloc);
         if (packed == NULL) {
             status = IST_NO_MEMORY;
         } else {

@@ -22,9 +22,13 @@ void ist_exchange_receive_abandon(struct ist_exchange *exchange) {
     exchange->step = IST_RECEIVE_SKIP;
 }
 
+static bool is_receiving(const struct ist_exchange *exchange) {
+    return ist_exchange_is_shaking(exchange) || exchange->state == IST_EXCHANGE_OPEN;
+}
+
 size_t ist_exchange_recv_buffers(struct ist_exchange *exchange, struct iovec *buffers, size_t max) {
     size_t used = 0;
-    if (exchange->state != IST_EXCHANGE_HELLO && exchange->state != IST_EXCHANGE_OPEN) {
+    if (!is_receiving(exchange)) {
         return 0;
     }
     switch (exchange->step) {
@@ -71,13 +75,6 @@ static void skip(struct ist_exchange *exchange, uint64_t bytes) {
     exchange->step = IST_RECEIVE_SKIP;
 }
 
-static bool hello_header_is_good(const struct ist_exchange *exchange) {
-    const struct ist_frame *frame = &exchange->frame;
-    return frame->operation == IST_OP_HELLO && frame->request_id == exchange->hello_id &&
-           frame->body_bytes <= IST_HELLO_BYTES_MAX && frame->payload_bytes == 0 &&
-           exchange->hello_sent == exchange->hello_bytes;
-}
-
 /* A request that is still being sent cannot have been understood. */
 static bool may_be_answered(const struct ist_exchange *exchange, const struct ist_slot *slot) {
     const struct ist_frame *frame = &exchange->frame;
@@ -97,8 +94,8 @@ static void take_header(struct ist_exchange *exchange) {
         refuse(exchange);
         return;
     }
-    if (exchange->state == IST_EXCHANGE_HELLO) {
-        if (!hello_header_is_good(exchange) ||
+    if (ist_exchange_is_shaking(exchange)) {
+        if (!ist_exchange_shake_header(exchange) ||
             ist_stage_body_begin(&exchange->stage, frame->body_bytes) != IST_OK) {
             refuse(exchange);
         }
@@ -117,21 +114,6 @@ static void take_header(struct ist_exchange *exchange) {
         ist_exchange_slot_release(exchange, slot);
         skip(exchange, frame->body_bytes + frame->payload_bytes);
     }
-}
-
-static void take_hello(struct ist_exchange *exchange, struct ist_span body) {
-    struct ist_hello_reply server;
-    if (ist_codec_decode_hello_reply(body, &server) != IST_OK || server.status != IST_OK ||
-        server.version != 1 || server.incarnation == 0 || server.keys_max == 0 ||
-        server.key_bytes_max == 0 || server.body_bytes_max == 0 || server.in_flight_max == 0) {
-        refuse(exchange);
-        return;
-    }
-    server.server = (struct ist_span){0}; /* a view that ends with the body */
-    exchange->server = server;
-    exchange->state = IST_EXCHANGE_OPEN;
-    exchange->was_open = true;
-    exchange->step = IST_RECEIVE_HEADER;
 }
 
 /* The answer is complete. */
@@ -179,10 +161,12 @@ static bool advance_body(struct ist_exchange *exchange) {
     if (!ist_stage_body(&exchange->stage, &body)) {
         return false;
     }
-    if (exchange->state == IST_EXCHANGE_HELLO) {
-        take_hello(exchange, body);
-    } else {
+    if (!ist_exchange_is_shaking(exchange)) {
         take_reply(exchange, body);
+    } else if (ist_exchange_shake(exchange, body)) {
+        exchange->step = IST_RECEIVE_HEADER;
+    } else {
+        refuse(exchange);
     }
     ist_stage_body_end(&exchange->stage);
     return true;
@@ -225,7 +209,7 @@ static bool advance_skip(struct ist_exchange *exchange) {
 
 static void advance(struct ist_exchange *exchange) {
     bool more = true;
-    while (more && (exchange->state == IST_EXCHANGE_HELLO || exchange->state == IST_EXCHANGE_OPEN)) {
+    while (more && is_receiving(exchange)) {
         switch (exchange->step) {
         case IST_RECEIVE_HEADER: more = advance_header(exchange); break;
         case IST_RECEIVE_BODY: more = advance_body(exchange); break;

@@ -66,13 +66,21 @@ static void note_item(struct ist_request *request, enum ist_status status) {
     }
 }
 
+/* Its memory is not registered: the server was told nothing of it, whatever it answers. */
+static bool is_refused(const struct ist_request *request, enum ist_status status) {
+    return request->has_invalid && status == IST_INVALID;
+}
+
 static enum ist_status answer_put(struct ist_request *request, const struct ist_keys_reply *reply) {
     if (!statuses_fit(request, reply)) {
         return IST_PROTOCOL;
     }
     for (size_t i = 0; i < request->count; i++) {
-        request->to.puts[i].status = (enum ist_status)reply->key_status.data[i];
-        note_item(request, request->to.puts[i].status);
+        struct ist_put_item *item = &request->to.puts[i];
+        if (!is_refused(request, item->status)) {
+            item->status = (enum ist_status)reply->key_status.data[i];
+        }
+        note_item(request, item->status);
     }
     return IST_OK;
 }
@@ -99,12 +107,14 @@ static enum ist_status answer_get(struct ist_request *request, const struct ist_
     uint64_t left = payload_bytes;
     for (size_t i = 0; i < request->count; i++) {
         struct ist_get_item *item = &request->to.gets[i];
-        enum ist_status status = (enum ist_status)reply->key_status.data[i];
-        uint64_t length = reply->lengths[i];
-        if (!length_fits(status, length, item->buffer_bytes) || (status == IST_OK && length > left)) {
+        bool refused = is_refused(request, item->status);
+        enum ist_status status = refused ? IST_INVALID : (enum ist_status)reply->key_status.data[i];
+        uint64_t length = refused ? 0 : reply->lengths[i];
+        uint64_t payload = status == IST_OK && !request->is_remote ? length : 0;
+        if (!length_fits(status, length, item->buffer_bytes) || payload > left) {
             return IST_PROTOCOL;
         }
-        left -= status == IST_OK ? length : 0;
+        left -= payload;
         item->status = status;
         item->value_bytes = length;
         note_item(request, status);
@@ -147,7 +157,8 @@ static enum ist_status answer_keys(struct ist_request *request, const struct ist
 }
 
 static enum ist_status answer_stat(struct ist_request *request, struct ist_span body) {
-    enum ist_status status = ist_metrics_decode(body, request->alloc, request->to.metrics);
+    enum ist_status status =
+        ist_metrics_decode(body, request->note, request->alloc, request->to.metrics);
     if (!may_answer(status)) {
         return IST_PROTOCOL;
     }

@@ -266,6 +266,7 @@ enum ist_status ist_request_new_ping(const struct ist_alloc *alloc, struct ist_r
 
 void ist_request_free(struct ist_request *request) {
     if (request != NULL) {
+        ist_release(request->alloc, request->remote_head);
         ist_release(request->alloc, request);
     }
 }
@@ -285,13 +286,17 @@ bool ist_request_has_begun(const struct ist_request *request) {
     return request->head_sent > 0;
 }
 
+static bool has_payload(const struct ist_request *request) {
+    return request->operation == IST_OP_PUT && !request->is_remote;
+}
+
 size_t ist_request_send_buffers(const struct ist_request *request, struct iovec *buffers, size_t max) {
     size_t used = 0;
     if (request->head_sent < request->head_bytes && used < max) {
         buffers[used++] = (struct iovec){.iov_base = request->head + request->head_sent,
                                          .iov_len = request->head_bytes - request->head_sent};
     }
-    if (request->operation != IST_OP_PUT) {
+    if (!has_payload(request)) {
         return used;
     }
     uint64_t done = request->item_done;
@@ -306,7 +311,7 @@ size_t ist_request_send_buffers(const struct ist_request *request, struct iovec 
 
 bool ist_request_sent(struct ist_request *request, uint64_t *bytes) {
     request->head_sent += (size_t)ist_request_take(bytes, request->head_bytes - request->head_sent);
-    if (request->operation != IST_OP_PUT) {
+    if (!has_payload(request)) {
         return request->head_sent == request->head_bytes;
     }
     while (request->item<request->count && * bytes> 0) {

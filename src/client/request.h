@@ -33,6 +33,8 @@ struct ist_request {
     uint16_t slot;
     bool orphan;   /* done, but the rest of its bytes must leave */
     bool released; /* the caller has seen it; freed with the rest of its bytes */
+    bool expired;  /* its deadline has passed, but it cannot be done before the queue pair is gone */
+    const char *note;
 
     /* whoever submits: not touched here */
     ist_done_fn done;
@@ -60,7 +62,12 @@ struct ist_request {
     uint64_t *lengths; /* GET: room for what the reply tells */
     uint8_t *head;     /* header and body */
     size_t head_bytes;
+    bool is_remote;       /* PUT, GET: the server reads or writes the values itself */
+    bool has_invalid;     /* is_remote: the status of some items is INVALID already */
+    uint8_t *remote_head; /* owned: what `head` is then */
 };
+
+struct ist_regions;
 
 /* Returns OK, INVALID (a count or length outside the limits, a pointer that is missing), NO_MEMORY. */
 enum ist_status ist_request_new_put(const struct ist_alloc *alloc, struct ist_put_item *items,
@@ -84,6 +91,17 @@ void ist_request_free(struct ist_request *request);
 
 /* Writes the id into its header. Nothing of it may have been sent. */
 void ist_request_seal(struct ist_request *request, uint64_t id);
+
+/* PUT and GET get the form that they have over RDMA; others have only one. An item whose memory is not registered is sent
+ * so that the server leaves it alone, and its status is INVALID. Returns OK; INVALID (all items are such); NO_MEMORY. */
+enum ist_status ist_request_make_remote(struct ist_request *request, const struct ist_regions *regions);
+/* Whether a value lies in memory that the CPU cannot read. */
+bool ist_request_uses_device_memory(const struct ist_request *request,
+                                    const struct ist_regions *regions);
+/* Whether the server may read or write the caller's memory by itself, now or when what was sent arrives. */
+bool ist_request_is_exposed(const struct ist_request *request);
+/* PUT, GET: whether a value, or a part of it, lies there. */
+bool ist_request_names(const struct ist_request *request, uint64_t address, uint64_t bytes);
 
 /* What is left to send, in order, as many buffers as fit; and that *bytes of it are sent, of which those that
  * are not its own are left in *bytes. True: that was all of it. */

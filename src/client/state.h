@@ -48,9 +48,17 @@ struct ist_exchange {
     size_t gets; /* slots of GETs */
     uint64_t serial;
 
+    /* HELLO, CONNECT, and the PING that proves */
     uint8_t hello[IST_FRAME_BYTES + IST_CODEC_HELLO_BYTES + 32];
     size_t hello_bytes, hello_sent;
     uint64_t hello_id;
+    enum ist_operation hello_operation;
+    bool choice;
+    struct ist_endpoint peer;
+
+    bool is_remote;
+    const struct ist_regions *regions; /* borrowed while OPEN; may be NULL */
+    const char *notes[2];              /* by is_remote */
 
     struct ist_stage stage;
     enum ist_receive_step step;
@@ -58,6 +66,16 @@ struct ist_exchange {
     struct ist_request *receiving; /* in PAYLOAD */
     uint64_t left;                 /* of the payload (PAYLOAD), of what is skipped (SKIP) */
 };
+
+/* A reply to what the handshake has sent last is awaited. */
+static inline bool ist_exchange_is_shaking(const struct ist_exchange *exchange) {
+    return exchange->state == IST_EXCHANGE_HELLO || exchange->state == IST_EXCHANGE_CONNECT ||
+           exchange->state == IST_EXCHANGE_PROOF;
+}
+
+/* handshake.c: the header in `frame` is of such a reply; and its body. False: it is not. */
+bool ist_exchange_shake_header(const struct ist_exchange *exchange);
+bool ist_exchange_shake(struct ist_exchange *exchange, struct ist_span body);
 
 /* The session is over: nothing more is sent or received. The first fault counts. */
 void ist_exchange_break(struct ist_exchange *exchange, enum ist_status fault);

@@ -1,0 +1,313 @@
+#include "client/link.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/assert.h"
+#include "verbs/completion.h"
+#include "verbs/queue_pair.h"
+
+#define EVENTS_MAX 32u
+#define BUFFERS_MAX 64u
+#define TURN_MESSAGES 64u /* taken before others get their turn */
+#define UINT24_MAX 0xffffffu
+
+/* What the device edge logs is why something failed; an error means that the queues are of no use. */
+static void keep_line(void *context, enum ist_log_level level, uint64_t session, const char *message) {
+    struct ist_link *link = context;
+    (void)session;
+    link->failed = link->failed || level == IST_LOG_ERROR;
+    snprintf(link->why, sizeof(link->why), "%s", message);
+}
+
+void ist_link_init(struct ist_link *link, const struct ist_link_config *config,
+                   const struct ist_alloc *alloc) {
+    *link = (struct ist_link){.config = *config, .alloc = alloc};
+    link->log = (struct ist_log){.level = IST_LOG_WARNING, .write = keep_line, .context = link};
+    ist_regions_init(&link->regions, alloc);
+}
+
+void ist_link_fini(struct ist_link *link) {
+    ist_link_drop_device(link);
+    ist_regions_fini(&link->regions);
+}
+
+/* ---- beginning and end ---------------------------------------------------------------------------------- */
+
+static enum ist_status fail(struct ist_link *link, enum ist_status status, const char *why) {
+    snprintf(link->why, sizeof(link->why), "%s", why);
+    return status;
+}
+
+static enum ist_status open_device(struct ist_link *link) {
+    const struct ist_device_config config = {
+        .name = link->config.device[0] == '\0' ? NULL : link->config.device,
+        .port = link->config.port,
+        .link = link->config.link,
+        .hint_gid_index = link->config.hint_gid_index,
+        .alloc = link->alloc,
+        .log = &link->log};
+    ist_link_take_events(link);
+    if (link->device_failed) {
+        ist_link_drop_device(link);
+    }
+    if (link->device != NULL) {
+        return link->port_down ? fail(link, IST_DEVICE, "the port is down") : IST_OK;
+    }
+    enum ist_status status = ist_device_open(&config, &link->device, link->why, sizeof(link->why));
+    if (status != IST_OK) {
+        return status;
+    }
+    link->device_generation++;
+    status = ist_regions_attach(&link->regions, link->device, link->why, sizeof(link->why));
+    if (status != IST_OK) {
+        ist_device_close(link->device);
+        link->device = NULL;
+    }
+    return status;
+}
+
+static uint32_t random_packet_number(void) {
+    uint32_t number;
+    /* Old packets of another connection with the same numbers must not fit; any number will do. */
+    if (getrandom(&number, sizeof(number), 0) != sizeof(number)) {
+        number = 1;
+    }
+    return number & UINT24_MAX;
+}
+
+static enum ist_status make_queue_pair(struct ist_link *link, const uint8_t *peer) {
+    const struct ist_completion_config completion_config = {.device = link->device,
+                                                            .queue_pairs_max = 1,
+                                                            .send_wr = IST_LINK_SEND_WR,
+                                                            .messages = IST_LINK_MESSAGES,
+                                                            .message_bytes = IST_LINK_MESSAGE_BYTES,
+                                                            .alloc = link->alloc,
+                                                            .log = &link->log};
+    enum ist_status status = ist_completion_new(&completion_config, &link->completion);
+    if (status != IST_OK) {
+        return status;
+    }
+    const struct ist_queue_pair_config config = {.completion = link->completion,
+                                                 .remote_access = true,
+                                                 .packet_number = random_packet_number(),
+                                                 .peer = peer};
+    return ist_queue_pair_new(&config, &link->queue_pair);
+}
+
+static void endpoint_of(const struct ist_queue_pair *queue_pair, struct ist_endpoint *endpoint) {
+    struct ist_queue_pair_end end;
+    ist_queue_pair_end(queue_pair, &end);
+    *endpoint = (struct ist_endpoint){
+        .queue_pair = end.number,
+        .packet_number = end.packet_number,
+        .lid = end.lid,
+        .mtu_bytes = end.mtu_bytes,
+        .reads = end.reads,
+        .messages = end.messages,
+        .message_bytes = end.message_bytes,
+    };
+    memcpy(endpoint->gid, end.gid, sizeof(endpoint->gid));
+}
+
+enum ist_status ist_link_open(struct ist_link *link, const uint8_t *peer, struct ist_endpoint *own) {
+    IST_ASSERT(link->queue_pair == NULL && link->completion == NULL);
+    link->why[0] = '\0';
+    enum ist_status status = open_device(link);
+    if (status == IST_OK) {
+        link->failed = link->armed = false;
+        status = make_queue_pair(link, peer);
+    }
+    if (status != IST_OK) {
+        if (link->why[0] == '\0') {
+            (void)fail(link, status, "no memory for a queue pair (see ulimit -l)");
+        }
+        ist_link_close(link);
+        return status;
+    }
+    link->queue_pair_generation++;
+    endpoint_of(link->queue_pair, own);
+    return IST_OK;
+}
+
+enum ist_status ist_link_connect(struct ist_link *link, const struct ist_endpoint *peer) {
+    struct ist_queue_pair_end end = {
+        .number = peer->queue_pair,
+        .packet_number = peer->packet_number,
+        .lid = peer->lid,
+        .mtu_bytes = peer->mtu_bytes,
+        .reads = peer->reads,
+        .messages = peer->messages,
+        .message_bytes = peer->message_bytes,
+    };
+    memcpy(end.gid, peer->gid, sizeof(end.gid));
+    link->why[0] = '\0';
+    enum ist_status status = ist_queue_pair_connect(link->queue_pair, &end);
+    if (status != IST_OK) {
+        if (status == IST_INVALID) {
+            (void)fail(link, status, "the server's queue pair cannot be");
+        }
+        ist_link_close(link);
+        return IST_DEVICE;
+    }
+    return IST_OK;
+}
+
+void ist_link_close(struct ist_link *link) {
+    if (link->completion != NULL) {
+        link->queue_pair_generation++;
+    }
+    ist_queue_pair_free(link->queue_pair);
+    ist_completion_free(link->completion);
+    link->queue_pair = NULL;
+    link->completion = NULL;
+    link->failed = link->armed = false;
+}
+
+void ist_link_drop_device(struct ist_link *link) {
+    ist_link_close(link);
+    if (link->device != NULL) {
+        ist_regions_detach(&link->regions);
+        ist_device_close(link->device);
+        link->device = NULL;
+        link->device_generation++;
+    }
+    link->device_failed = link->port_down = false;
+}
+
+/* ---- waiting -------------------------------------------------------------------------------------------- */
+
+int ist_link_messages_fd(const struct ist_link *link) {
+    return link->queue_pair == NULL ? -1 : ist_completion_fd(link->completion);
+}
+
+int ist_link_device_fd(const struct ist_link *link) {
+    return link->device == NULL || link->device_failed ? -1 : ist_device_fd(link->device);
+}
+
+void ist_link_woken(struct ist_link *link) {
+    link->armed = false;
+}
+
+bool ist_link_arm(struct ist_link *link) {
+    if (link->queue_pair == NULL || link->armed) {
+        return false;
+    }
+    link->armed = true;
+    ist_completion_arm(link->completion);
+    return true;
+}
+
+void ist_link_take_events(struct ist_link *link) {
+    struct ist_device_event event;
+    while (link->device != NULL && ist_device_next_event(link->device, &event) == IST_OK) {
+        switch (event.kind) {
+        case IST_DEVICE_PORT_DOWN:
+            link->port_down = true;
+            link->failed = link->failed || link->queue_pair != NULL;
+            break;
+        case IST_DEVICE_PORT_UP: link->port_down = false; break;
+        case IST_DEVICE_FAILED: link->device_failed = true; break;
+        case IST_DEVICE_QUEUE_PAIR_FAILED:
+            link->failed =
+                link->failed || (link->queue_pair != NULL &&
+                                 ist_completion_find(link->completion, event.queue_pair) != NULL);
+            break;
+        case IST_DEVICE_LAST_RECEIVE:
+        case IST_DEVICE_OTHER: break;
+        }
+    }
+}
+
+/* ---- bytes ---------------------------------------------------------------------------------------------- */
+
+/* As much as one message takes. */
+static void send_message(struct ist_link *link, struct ist_exchange *exchange, uint32_t room) {
+    struct iovec buffers[BUFFERS_MAX];
+    size_t count = ist_exchange_send_buffers(exchange, buffers, BUFFERS_MAX);
+    uint8_t *message = ist_queue_pair_message(link->queue_pair);
+    uint32_t used = 0;
+    for (size_t i = 0; i < count && used < room; i++) {
+        uint32_t part = buffers[i].iov_len < room - used ? (uint32_t)buffers[i].iov_len : room - used;
+        memcpy(message + used, buffers[i].iov_base, part);
+        used += part;
+    }
+    ist_queue_pair_add_message(link->queue_pair, used);
+    ist_exchange_sent(exchange, used);
+}
+
+void ist_link_flush(struct ist_link *link, struct ist_exchange *exchange) {
+    uint32_t room;
+    if (link->queue_pair == NULL || ist_link_has_failed(link)) {
+        return;
+    }
+    while (ist_exchange_wants_send(exchange) &&
+           (room = ist_queue_pair_message_room(link->queue_pair)) > 0) {
+        send_message(link, exchange, room);
+    }
+    if (ist_queue_pair_flush(link->queue_pair) != IST_OK) {
+        link->failed = true;
+    }
+}
+
+/* All of it: an exchange has room for whatever a server may say, or has broken. */
+static void feed(struct ist_exchange *exchange, const uint8_t *bytes, uint32_t count) {
+    struct iovec buffers[BUFFERS_MAX];
+    size_t named;
+    while (count > 0 && (named = ist_exchange_recv_buffers(exchange, buffers, BUFFERS_MAX)) > 0) {
+        uint32_t fed = 0;
+        for (size_t i = 0; i < named && fed < count; i++) {
+            size_t part = buffers[i].iov_len < count - fed ? buffers[i].iov_len : count - fed;
+            memcpy(buffers[i].iov_base, bytes + fed, part);
+            fed += (uint32_t)part;
+        }
+        ist_exchange_received(exchange, fed);
+        bytes += fed;
+        count -= fed;
+    }
+}
+
+static void take_message(struct ist_link *link, struct ist_exchange *exchange,
+                         const struct ist_completion_event *event) {
+    bool has_bytes = ist_queue_pair_received(link->queue_pair, event);
+    if (has_bytes) {
+        feed(exchange, ist_completion_buffer(link->completion, event->buffer), event->bytes);
+    }
+    if (ist_completion_give_back(link->completion, event->buffer) != IST_OK) {
+        link->failed = true;
+    } else if (has_bytes) {
+        ist_queue_pair_owe_credit(link->queue_pair);
+    }
+}
+
+static void take(struct ist_link *link, struct ist_exchange *exchange,
+                 const struct ist_completion_event *event) {
+    switch (event->kind) {
+    case IST_COMPLETION_SENT: (void)ist_queue_pair_retire(link->queue_pair, event->count); break;
+    case IST_COMPLETION_RECEIVED: take_message(link, exchange, event); break;
+    case IST_COMPLETION_FAILED:
+        if (!link->failed) {
+            snprintf(link->why, sizeof(link->why), "the queue pair has failed: %s", event->failure);
+        }
+        link->failed = true;
+        break;
+    }
+}
+
+bool ist_link_run(struct ist_link *link, struct ist_exchange *exchange) {
+    struct ist_completion_event events[EVENTS_MAX];
+    size_t total = 0, count = EVENTS_MAX;
+    while (link->queue_pair != NULL && !link->failed && count == EVENTS_MAX && total < TURN_MESSAGES) {
+        count = ist_completion_poll(link->completion, events, EVENTS_MAX);
+        for (size_t i = 0; i < count && !link->failed; i++) {
+            take(link, exchange, &events[i]);
+        }
+        total += count;
+    }
+    if (total >= TURN_MESSAGES) {
+        link->armed = false; /* no event comes for what is still there */
+    }
+    return total > 0;
+}
