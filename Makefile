@@ -1,6 +1,6 @@
 # InfiniStore. `make help` lists the targets.
 #
-#   VARIANT=release|debug|asan|coverage   what to build (default release)
+#   VARIANT=release|debug|asan|coverage|fuzz|afl   what to build (default release)
 #   CC=gcc|clang
 #   DEPS=0                                never touch the system's packages
 SHELL := /bin/bash
@@ -20,6 +20,8 @@ CFLAGS_release := -O2 -g
 CFLAGS_debug := -Og -g
 CFLAGS_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CFLAGS_coverage := -O0 -g --coverage
+CFLAGS_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+CFLAGS_afl := -O2 -g
 CPPFLAGS := -I. -Isrc -Iinclude -I$(B)/gen -D_GNU_SOURCE
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Werror
 CFLAGS := -std=gnu17 $(WARNINGS) -fPIC -fvisibility=hidden -pthread $(CFLAGS_$(VARIANT)) $(EXTRA_CFLAGS)
@@ -141,6 +143,8 @@ TESTS += test_replay_report
 TESTS += test_replay_options
 TESTS += test_replay_plan
 TESTS += test_replay_series
+# the fuzzers
+FUZZ := codec frame session splits
 # what every RC device does: run on the software HCA here, on real devices by whoever has them
 CONFORMANCE := deviations errors link objects transfers verbs
 HARNESS := cli harness http program pty raw values
@@ -184,6 +188,7 @@ LIB_A := $(B)/libinfinistore.a
 LIB_SO := $(B)/libinfinistore.so.0
 ROOMS := $(B)/librooms.a
 HCA_A := $(B)/libhca.a
+FUZZ_PROGRAMS := $(FUZZ:%=$(B)/fuzz/%)
 SIM_A := $(B)/libsim.a
 PROGRAMS := $(B)/infinistore $(B)/infinistore-cli $(B)/infinistore-bench
 CONFORMANCE_O := $(CONFORMANCE:%=$(B)/obj/tests/conformance/%.o)
@@ -301,6 +306,42 @@ $(INTEGRATION_PROGRAMS): $(B)/tests/integration/%: $(B)/obj/tests/integration/%.
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ROOMS) $(DAEMON_LIBS) $(TOOL_LIBS) -libverbs -lcmocka
 
+# ---- fuzzers -------------------------------------------------------------------------------------
+# Searching in VARIANT=fuzz (clang's libFuzzer) and VARIANT=afl CC=afl-clang-fast; replaying in all others.
+FUZZ_ENGINE := $(if $(filter fuzz afl,$(VARIANT)),-fsanitize=fuzzer,$(B)/obj/fuzz/main.o)
+FUZZ_SHARED := $(B)/obj/fuzz/fuzz.o $(B)/obj/tests/support.o
+$(B)/fuzz/session: $(patsubst %,$(B)/obj/fuzz/%.o,listener phrase script session_seeds)
+$(B)/fuzz/splits: $(patsubst %,$(B)/obj/fuzz/%.o,phrase script)
+# All but the tools: a fuzzer's build is slow enough.
+FUZZ_A := $(B)/libfuzz.a
+$(FUZZ_A): $(BASE_O) $(STORE_O) $(WIRE_O) $(ENGINE_O) $(VERBS_O) $(CLIENT_O) $(WORKLOAD_O) \
+           $(filter-out $(MAIN_O),$(DAEMON_O)) $(HCA_O) $(SIM_O)
+	@rm -f $@
+	$(AR) qcs $@ $^
+$(FUZZ_PROGRAMS): $(B)/fuzz/%: $(B)/obj/fuzz/%.o $(FUZZ_SHARED) $(filter %.o,$(FUZZ_ENGINE)) $(FUZZ_A)
+	@mkdir -p $(@D)
+	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter -%,$(FUZZ_ENGINE)) $(FUZZ_A) $(DAEMON_LIBS) \
+	    -ljansson -llzma -lz -lm -lcmocka
+
+.PHONY: fuzz fuzz-programs fuzz-corpus fuzz-coverage print-fuzz
+fuzz-programs: $(FUZZ_PROGRAMS)
+print-fuzz:
+	@echo $(FUZZ)
+
+SECONDS ?= 60
+fuzz: ## let libFuzzer search: make fuzz TARGET=session SECONDS=600
+	@DEPS=$(DEPS) ci/deps check
+	@$(MAKE) --no-print-directory -s VARIANT=fuzz CC=clang build/fuzz-clang/fuzz/$(or $(TARGET),$(error TARGET=one of $(FUZZ)))
+	ci/fuzz search build/fuzz-clang $(TARGET) $(SECONDS)
+
+fuzz-corpus: fuzz-programs ## write the seed corpora anew
+	ci/fuzz seeds $(B) $(FUZZ)
+
+fuzz-coverage: ## what the committed corpora alone reach; fails below 90% of lines of wire or engine
+	@DEPS=$(DEPS) ci/deps check
+	@$(MAKE) --no-print-directory -s VARIANT=coverage fuzz-programs
+	@ci/fuzz coverage build/coverage-$(notdir $(CC)) $(FUZZ)
+
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
 
 # ---- checks --------------------------------------------------------------------------------------
@@ -337,7 +378,7 @@ layers: $(CORE) ## prove that the core does no I/O and that no room uses what it
 	ci/layers $(CORE)
 
 headers: $(B)/gen/wire/infinistore.pb.h ## every header compiles alone, the public ones as C++ too
-	@set -e; for h in $$(find include src sim tests -name '*.h'); do \
+	@set -e; for h in $$(find include src sim tests fuzz -name '*.h'); do \
 	    $(CC) $(CPPFLAGS) $(PY_CPPFLAGS) -std=gnu17 $(WARNINGS) -fsyntax-only -x c $$h; done
 	@set -e; for h in include/infinistore/*.h; do \
 	    $(CC) -Iinclude -Wall -Wextra -Werror -fsyntax-only -x c++ -std=c++11 $$h; done

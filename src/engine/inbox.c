@@ -30,6 +30,9 @@ void ist_inbox_fini(struct ist_inbox *inbox) {
 /* ---- the stage ------------------------------------------------------------------------------------ */
 
 struct ist_span ist_inbox_staged(const struct ist_inbox *inbox) {
+    if (inbox->stage == NULL) {
+        return (struct ist_span){0}; /* NULL + 0 is undefined in C */
+    }
     return ist_span_of(inbox->stage + inbox->begin, inbox->end - inbox->begin);
 }
 
