@@ -66,9 +66,9 @@ static const char *fake_endpoint(const struct fake_server *server, char text[32]
     return text;
 }
 
-static enum ist_status fake_open(const char *endpoint, uint64_t timeout_ns, void **link, char *error,
+static enum ist_status fake_open(const struct ist_bench_target *target, void **link, char *error,
                                  size_t error_bytes) {
-    (void)timeout_ns;
+    const char *endpoint = target->endpoint;
     void *server = NULL;
     if (sscanf(endpoint, "%p", &server) != 1 || ((struct fake_server *)server)->refuses) {
         snprintf(error, error_bytes, "%s: refused", endpoint);

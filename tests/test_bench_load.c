@@ -23,9 +23,11 @@ struct fixture {
 
 static void connect_load(struct fixture *fixture, const struct ist_bench_shape *shape) {
     char endpoint[32];
-    assert_int_equal(ist_bench_load_new(&fake_peer, fake_endpoint(fixture->server, endpoint), shape,
-                                        &anywhere, TIMEOUT_NS, &fixture->load, fixture->error),
-                     IST_OK);
+    const struct ist_bench_target target = {.endpoint = fake_endpoint(fixture->server, endpoint),
+                                            .timeout_ns = TIMEOUT_NS};
+    assert_int_equal(
+        ist_bench_load_new(&fake_peer, &target, shape, &anywhere, &fixture->load, fixture->error),
+        IST_OK);
 }
 
 static void set_up(struct fixture *fixture, const struct ist_bench_shape *shape) {
@@ -182,9 +184,11 @@ static void test_new__server_refuses__its_error(void **state) {
     ist_bench_load_free(fixture.load);
     fixture.load = NULL;
     fixture.server->refuses = true;
-    assert_int_equal(ist_bench_load_new(&fake_peer, fake_endpoint(fixture.server, endpoint), &shapes[3],
-                                        &anywhere, TIMEOUT_NS, &fixture.load, fixture.error),
-                     IST_PEER);
+    const struct ist_bench_target target = {.endpoint = fake_endpoint(fixture.server, endpoint),
+                                            .timeout_ns = TIMEOUT_NS};
+    assert_int_equal(
+        ist_bench_load_new(&fake_peer, &target, &shapes[3], &anywhere, &fixture.load, fixture.error),
+        IST_PEER);
     assert_named(&fixture, "refused");
     assert_null(fixture.load);
     tear_down(&fixture);

@@ -75,7 +75,8 @@ static void script_end(struct script *script) {
 static void *open_link(const struct ist_bench_peer *peer, const struct script *script) {
     void *link = NULL;
     char error[256] = "";
-    if (peer->open(script->endpoint, TIMEOUT_NS, &link, error, sizeof error) != IST_OK) {
+    const struct ist_bench_target target = {.endpoint = script->endpoint, .timeout_ns = TIMEOUT_NS};
+    if (peer->open(&target, &link, error, sizeof error) != IST_OK) {
         fail_msg("%s", error);
     }
     return link;
@@ -309,8 +310,8 @@ static void test_open__nobody_there__peer_with_the_endpoint(void **state) {
     for (size_t i = 0; i < 3; i++) {
         void *link = NULL;
         char error[256] = "";
-        assert_int_equal(ist_bench_redis()->open(endpoints[i], TIMEOUT_NS, &link, error, sizeof error),
-                         IST_PEER);
+        const struct ist_bench_target target = {.endpoint = endpoints[i], .timeout_ns = TIMEOUT_NS};
+        assert_int_equal(ist_bench_redis()->open(&target, &link, error, sizeof error), IST_PEER);
         assert_non_null(strstr(error, endpoints[i]));
     }
 }

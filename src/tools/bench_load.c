@@ -104,10 +104,11 @@ void ist_bench_load_free(struct ist_bench_load *load) {
     free(load);
 }
 
-enum ist_status ist_bench_load_new(const struct ist_bench_peer *peer, const char *endpoint,
+enum ist_status ist_bench_load_new(const struct ist_bench_peer *peer,
+                                   const struct ist_bench_target *target,
                                    const struct ist_bench_shape *shape,
-                                   const struct ist_bench_list *pin, uint64_t timeout_ns,
-                                   struct ist_bench_load **load, char *error) {
+                                   const struct ist_bench_list *pin, struct ist_bench_load **load,
+                                   char *error) {
     struct ist_bench_load *new = calloc(1, sizeof *new);
     enum ist_status status = IST_NO_MEMORY;
     snprintf(error, IST_BENCH_ERROR_MAX, "%s", ist_status_text(IST_NO_MEMORY));
@@ -126,7 +127,7 @@ enum ist_status ist_bench_load_new(const struct ist_bench_peer *peer, const char
         if (!worker_init(&new->workers[i], new)) {
             goto free_load;
         }
-        status = peer->open(endpoint, timeout_ns, &new->workers[i].link, error, IST_BENCH_ERROR_MAX);
+        status = peer->open(target, &new->workers[i].link, error, IST_BENCH_ERROR_MAX);
         if (status != IST_OK) {
             goto free_load;
         }

@@ -20,13 +20,14 @@ struct ist_bench_shape {
     size_t clients, depth, batch; /* batch: keys of a request */
 };
 
-/* Connects. endpoint, pin: borrowed.
+/* Connects. target, pin: borrowed.
  * load   owned by the caller on OK.
  * error  IST_BENCH_ERROR_MAX bytes: one line for anything else. */
-enum ist_status ist_bench_load_new(const struct ist_bench_peer *peer, const char *endpoint,
+enum ist_status ist_bench_load_new(const struct ist_bench_peer *peer,
+                                   const struct ist_bench_target *target,
                                    const struct ist_bench_shape *shape,
-                                   const struct ist_bench_list *pin, uint64_t timeout_ns,
-                                   struct ist_bench_load **load, char *error);
+                                   const struct ist_bench_list *pin, struct ist_bench_load **load,
+                                   char *error);
 void ist_bench_load_free(struct ist_bench_load *load); /* NULL is legal */
 
 const struct ist_bench_peer *ist_bench_load_peer(const struct ist_bench_load *load);

@@ -320,6 +320,14 @@ static void rounds_free(struct rounds *rounds) {
     free(rounds);
 }
 
+static struct ist_bench_target target_of(const struct ist_bench_measure *measure,
+                                         const struct ist_bench_side *side) {
+    return (struct ist_bench_target){.endpoint = side->endpoint,
+                                     .timeout_ns = measure->options->timeout_ns,
+                                     .transport = &measure->options->transport,
+                                     .memory = measure->memory};
+}
+
 static enum ist_status rounds_new(const struct ist_bench_measure *measure, char *error,
                                   struct rounds **rounds) {
     struct rounds *new = calloc(1, sizeof *new);
@@ -333,8 +341,9 @@ static enum ist_status rounds_new(const struct ist_bench_measure *measure, char 
     }
     for (size_t i = 0; status == IST_OK && i < measure->side_count; i++) {
         const struct ist_bench_side *side = &measure->sides[i];
-        status = ist_bench_load_new(side->peer, side->endpoint, &measure->shape, &measure->options->pin,
-                                    measure->options->timeout_ns, &new->tallies[i].load, error);
+        const struct ist_bench_target target = target_of(measure, side);
+        status = ist_bench_load_new(side->peer, &target, &measure->shape, &measure->options->pin,
+                                    &new->tallies[i].load, error);
     }
     if (status == IST_OK && measure->raw != NULL) {
         status = ist_bench_raw_connect(measure->raw, measure->shape.clients, error);
@@ -413,9 +422,9 @@ static enum ist_status do_all(const struct ist_bench_measure *measure, size_t si
                                      : (size_t)keys,
     };
     struct ist_bench_load *load = NULL;
-    enum ist_status status =
-        ist_bench_load_new(measure->sides[side].peer, measure->sides[side].endpoint, &shape,
-                           &measure->options->pin, measure->options->timeout_ns, &load, error);
+    const struct ist_bench_target target = target_of(measure, &measure->sides[side]);
+    enum ist_status status = ist_bench_load_new(measure->sides[side].peer, &target, &shape,
+                                                &measure->options->pin, &load, error);
     if (status != IST_OK) {
         return status;
     }

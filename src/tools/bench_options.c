@@ -255,14 +255,14 @@ static void set_defaults(struct ist_bench_options *options, const char *endpoint
 }
 
 /* The value of argv[*at], which may be the next argument: *at then moves on. NULL: there is none. */
-static const char *value_of(const struct option *option, const char *equals, int argc,
-                            char *const *argv, int *at) {
+static const char *value_of(const char *omitted, const char *equals, int argc, char *const *argv,
+                            int *at) {
     if (equals != NULL) {
         return equals + 1;
     }
     const char *next = *at + 1 < argc ? argv[*at + 1] : NULL;
-    if (option->omitted != NULL && (next == NULL || next[0] == '-')) {
-        return option->omitted;
+    if (omitted != NULL && (next == NULL || next[0] == '-')) {
+        return omitted;
     }
     *at += next != NULL;
     return next;
@@ -283,19 +283,22 @@ enum ist_bench_asked ist_bench_options_parse(int argc, char *const *argv, const 
         const char *name = strncmp(word, "--", 2) == 0 ? word + 2 : "";
         const char *equals = strchr(name, '=');
         size_t bytes = equals == NULL ? strlen(name) : (size_t)(equals - name);
-        const struct option *option = find(name, bytes);
-        if (option == NULL) {
+        const struct option *own = find(name, bytes);
+        const struct ist_transport_option *shared = ist_transport_option_find(name, bytes);
+        if (own == NULL && shared == NULL) {
             snprintf(error, error_bytes, "%s: there is no such option (see --help)", word);
             return IST_BENCH_WRONG;
         }
-        const char *value = value_of(option, equals, argc, argv, &i);
+        const char *value = value_of(own == NULL ? NULL : own->omitted, equals, argc, argv, &i);
         if (value == NULL) {
-            snprintf(error, error_bytes, "--%s needs a value: %s", option->name, option->value);
+            snprintf(error, error_bytes, "--%.*s needs a value: %s", (int)bytes, name,
+                     own != NULL ? own->value : shared->value);
             return IST_BENCH_WRONG;
         }
-        if (!option->parse(value, options)) {
-            snprintf(error, error_bytes, "--%s %s: wrong value (%s)", option->name, value,
-                     option->help);
+        if (!(own != NULL ? own->parse(value, options)
+                          : ist_transport_option_take(shared, value, &options->transport))) {
+            snprintf(error, error_bytes, "--%.*s %s: wrong value (%s)", (int)bytes, name, value,
+                     own != NULL ? own->help : shared->help);
             return IST_BENCH_WRONG;
         }
     }
@@ -315,6 +318,12 @@ void ist_bench_options_help(FILE *out) {
         char head[48];
         snprintf(head, sizeof head, option->omitted == NULL ? "--%s %s" : "--%s [%s]", option->name,
                  option->value);
+        fprintf(out, "  %-24s %s\n", head, option->help);
+    }
+    for (size_t i = 0; ist_transport_option_at(i) != NULL; i++) {
+        const struct ist_transport_option *option = ist_transport_option_at(i);
+        char head[48];
+        snprintf(head, sizeof head, "--%s %s", option->name, option->value);
         fprintf(out, "  %-24s %s\n", head, option->help);
     }
     fprintf(out, "  %-24s %s\n  %-24s %s\n", "--help", "this", "--version", "the version");

@@ -7,6 +7,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "tools/transport.h"
+
 enum ist_bench_op { IST_BENCH_PUT, IST_BENCH_GET, IST_BENCH_EXISTS, IST_BENCH_MATCH, IST_BENCH_REMOVE };
 #define IST_BENCH_OPS 4u /* those that are measured; remove tidies up */
 
@@ -37,6 +39,7 @@ struct ist_bench_options {
     uint64_t working_set_bytes; /* 0: as the server's pool allows */
     uint64_t key_bytes, match_keys;
     uint64_t timeout_ns; /* of a request */
+    struct ist_transport_options transport;
     enum ist_bench_verify verify;
     bool raw;
     enum ist_bench_rival rival;

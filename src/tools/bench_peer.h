@@ -24,12 +24,23 @@ struct ist_bench_request {
     void *owner;
 };
 
+struct ist_bench_memory;
+
+/* Whom to connect to. Borrowed for as long as the connection. */
+struct ist_bench_target {
+    const char *endpoint;
+    uint64_t timeout_ns; /* of a request */
+    /* InfiniStore only: */
+    const struct ist_transport_options *transport; /* NULL: TCP */
+    const struct ist_bench_memory *memory;         /* all values lie in it; NULL: none */
+};
+
 struct ist_bench_peer {
     const char *name;
     bool matches; /* it can do IST_BENCH_MATCH; all can do the others */
 
     /* link  owned by the caller on OK: close(). error: one line for anything else. */
-    enum ist_status (*open)(const char *endpoint, uint64_t timeout_ns, void **link, char *error,
+    enum ist_status (*open)(const struct ist_bench_target *target, void **link, char *error,
                             size_t error_bytes);
     /* What is in flight is done with PEER. */
     void (*close)(void *link);

@@ -57,6 +57,16 @@ static enum ist_status wait_for_pool(struct ist_client *client, double wanted_by
     return status;
 }
 
+static enum ist_status put_registered(struct ist_client *client, struct ist_put_item *item) {
+    void *value = (void *)(uintptr_t)item->value;
+    enum ist_status status = ist_memory_register(client, value, item->value_bytes);
+    if (status == IST_OK) {
+        status = ist_put(client, item, 1, 0, 0);
+        (void)ist_memory_unregister(client, value, item->value_bytes);
+    }
+    return status;
+}
+
 /* How much more of the pool is in use with a value of `bytes` in it. */
 static enum ist_status try_size(struct ist_client *client, uint32_t run, uint64_t bytes,
                                 uint64_t *block_bytes) {
@@ -71,7 +81,7 @@ static enum ist_status try_size(struct ist_client *client, uint32_t run, uint64_
     }
     enum ist_status status = look(client, &before);
     if (status == IST_OK) {
-        status = ist_put(client, &item, 1, 0, 0);
+        status = put_registered(client, &item);
     }
     if (status == IST_OK) {
         status = look(client, &after);
@@ -89,8 +99,9 @@ static enum ist_status try_size(struct ist_client *client, uint32_t run, uint64_
 enum ist_status ist_bench_scout(const struct ist_bench_options *options, uint32_t run,
                                 const uint64_t *sizes, size_t count, struct ist_bench_scout *scout,
                                 char *error) {
-    const struct ist_client_options connection = {.endpoints = options->endpoint,
-                                                  .request_timeout_ns = options->timeout_ns};
+    struct ist_client_options connection = {.endpoints = options->endpoint,
+                                            .request_timeout_ns = options->timeout_ns};
+    ist_transport_apply(&options->transport, &connection);
     struct ist_client *client = NULL;
     struct ist_bench_scout found = {0};
     uint64_t set_bytes =

@@ -1,21 +1,43 @@
 /* InfiniStore itself, through the library that everyone uses: one request at a time by the blocking calls,
  * several by the asynchronous ones. */
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "tools/bench_peer.h"
+#include "tools/bench_set.h"
 
 #define POLL_MS 1000 /* deadlines are the library's: this only bounds our trust in it */
 
-static enum ist_status store_open(const char *endpoint, uint64_t timeout_ns, void **link, char *error,
+/* So that a NIC may move values from and to it. */
+static enum ist_status announce(struct ist_client *client, const struct ist_bench_memory *memory) {
+    enum ist_status status = ist_memory_register(client, memory->source, memory->bytes);
+    return status != IST_OK ? status : ist_memory_register(client, memory->sink, memory->bytes);
+}
+
+static enum ist_status store_open(const struct ist_bench_target *target, void **link, char *error,
                                   size_t error_bytes) {
-    struct ist_client_options options = {.endpoints = endpoint, .request_timeout_ns = timeout_ns};
+    struct ist_client_options options = {.endpoints = target->endpoint,
+                                         .request_timeout_ns = target->timeout_ns};
+    if (target->transport != NULL) {
+        ist_transport_apply(target->transport, &options);
+    }
     struct ist_client *client = NULL;
     enum ist_status status = ist_client_new(&options, &client, error, error_bytes);
-    if (status == IST_OK) {
-        *link = client;
+    if (status != IST_OK) {
+        return status;
     }
-    return status;
+    if (target->memory != NULL) {
+        status = announce(client, target->memory);
+    }
+    if (status != IST_OK) {
+        snprintf(error, error_bytes, "the memory for values cannot be registered: %s",
+                 ist_status_text(status));
+        ist_client_free(client);
+        return status;
+    }
+    *link = client;
+    return IST_OK;
 }
 
 static void store_close(void *link) {

@@ -74,18 +74,19 @@ static int connect_to(const char *endpoint) {
     return fd;
 }
 
-static enum ist_status text_open(const struct ist_bench_grammar *grammar, const char *endpoint,
-                                 uint64_t timeout_ns, void **link, char *error, size_t error_bytes) {
+static enum ist_status text_open(const struct ist_bench_grammar *grammar,
+                                 const struct ist_bench_target *target, void **link, char *error,
+                                 size_t error_bytes) {
     struct link *new = calloc(1, sizeof *new);
     struct ist_bench_request **ring = calloc(RING, sizeof *ring);
-    int fd = new == NULL || ring == NULL ? -1 : connect_to(endpoint);
+    int fd = new == NULL || ring == NULL ? -1 : connect_to(target->endpoint);
     if (fd < 0) {
-        snprintf(error, error_bytes, "%s: %s", endpoint, strerror(errno));
+        snprintf(error, error_bytes, "%s: %s", target->endpoint, strerror(errno));
         free(ring);
         free(new);
         return IST_PEER;
     }
-    const struct timeval timeout = {.tv_sec = (time_t)(timeout_ns / IST_NS_PER_SEC) + 1};
+    const struct timeval timeout = {.tv_sec = (time_t)(target->timeout_ns / IST_NS_PER_SEC) + 1};
     const int one = 1;
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
@@ -370,14 +371,14 @@ static enum ist_status text_call(void *context, struct ist_bench_request *reques
     return status != IST_OK ? status : result;
 }
 
-static enum ist_status redis_open(const char *endpoint, uint64_t timeout_ns, void **link, char *error,
+static enum ist_status redis_open(const struct ist_bench_target *target, void **link, char *error,
                                   size_t error_bytes) {
-    return text_open(ist_bench_redis_grammar(), endpoint, timeout_ns, link, error, error_bytes);
+    return text_open(ist_bench_redis_grammar(), target, link, error, error_bytes);
 }
 
-static enum ist_status memcached_open(const char *endpoint, uint64_t timeout_ns, void **link,
-                                      char *error, size_t error_bytes) {
-    return text_open(ist_bench_memcached_grammar(), endpoint, timeout_ns, link, error, error_bytes);
+static enum ist_status memcached_open(const struct ist_bench_target *target, void **link, char *error,
+                                      size_t error_bytes) {
+    return text_open(ist_bench_memcached_grammar(), target, link, error, error_bytes);
 }
 
 const struct ist_bench_peer *ist_bench_redis(void) {

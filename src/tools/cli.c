@@ -58,9 +58,10 @@ static enum ist_cli_exit dispatch(struct ist_cli *cli) {
 }
 
 static enum ist_cli_exit connect_and_run(struct ist_cli *cli) {
-    const struct ist_client_options options = {.endpoints = cli->endpoints,
-                                               .connect_timeout_ns = cli->options->timeout_ns,
-                                               .request_timeout_ns = cli->options->timeout_ns};
+    struct ist_client_options options = {.endpoints = cli->endpoints,
+                                         .connect_timeout_ns = cli->options->timeout_ns,
+                                         .request_timeout_ns = cli->options->timeout_ns};
+    ist_transport_apply(&cli->options->transport, &options);
     char error[IST_CLI_ERROR_MAX] = "";
     enum ist_status status = ist_client_new(&options, &cli->client, error, sizeof(error));
     if (status != IST_OK) {

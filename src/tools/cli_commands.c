@@ -75,7 +75,11 @@ enum ist_cli_exit ist_cli_put(const struct ist_cli *cli) {
                             "put: the value is empty; values have 1 byte or more");
     } else {
         unsigned flags = cli->options->if_absent ? IST_IF_ABSENT : 0;
-        enum ist_status status = ist_put(cli->client, &item, 1, flags, cli->options->timeout_ns);
+        enum ist_status status = ist_memory_register(cli->client, input.data, input.bytes);
+        if (status == IST_OK) {
+            status = ist_put(cli->client, &item, 1, flags, cli->options->timeout_ns);
+            (void)ist_memory_unregister(cli->client, input.data, input.bytes);
+        }
         code = status == IST_OK ? say_stored(cli, &item) : ist_cli_fail_status(cli, status);
     }
     free(input.data);
@@ -98,7 +102,12 @@ static enum ist_status get_whole(const struct ist_cli *cli, struct ist_get_item 
             return IST_NO_MEMORY;
         }
         item->buffer_bytes = wanted;
+        status = ist_memory_register(cli->client, item->buffer, wanted);
+        if (status != IST_OK) {
+            return status;
+        }
         status = ist_get(cli->client, item, 1, cli->options->timeout_ns);
+        (void)ist_memory_unregister(cli->client, item->buffer, wanted);
         if (status == IST_TOO_SMALL) {
             uint64_t limit = ist_cli_memory_bytes();
             if (item->value_bytes > limit) {

@@ -173,8 +173,25 @@ static const char *next_argument(struct parser *parser) {
     return parser->at < parser->argc ? parser->argv[parser->at++] : NULL;
 }
 
+static enum ist_status take_transport_option(struct parser *parser,
+                                             const struct ist_transport_option *option,
+                                             const char *value) {
+    value = value == NULL ? next_argument(parser) : value;
+    if (value == NULL) {
+        return refuse(parser, "--%s needs a value", option->name);
+    }
+    if (!ist_transport_option_take(option, value, &parser->options.transport)) {
+        return refuse(parser, "--%s: \"%s\" is wrong: %s", option->name, value, option->help);
+    }
+    return IST_OK;
+}
+
 static enum ist_status parse_long(struct parser *parser, const char *text) {
     size_t length = strcspn(text, "=");
+    const struct ist_transport_option *shared = ist_transport_option_find(text, length);
+    if (shared != NULL) {
+        return take_transport_option(parser, shared, text[length] == '=' ? text + length + 1 : NULL);
+    }
     size_t id = 0;
     while (id < OPTIONS && (strlen(options_known[id].name) != length ||
                             memcmp(options_known[id].name, text, length) != 0)) {

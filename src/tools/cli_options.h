@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "infinistore/status.h"
+#include "tools/transport.h"
 
 enum ist_cli_command {
     IST_CLI_NO_COMMAND,
@@ -30,6 +31,7 @@ struct ist_cli_options {
     size_t operand_count;
     const char *endpoints; /* NULL: not given */
     uint64_t timeout_ns;   /* 0: not given */
+    struct ist_transport_options transport;
     bool json, hex, help, version;
     bool if_absent;       /* put */
     bool last;            /* match */

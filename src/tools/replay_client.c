@@ -28,6 +28,10 @@ struct ist_replay_client {
     uint8_t *data; /* the values of a call, one behind the other */
 };
 
+static size_t data_bytes(const struct ist_replay_client *client) {
+    return client->call_blocks * client->plan->layers * client->plan->layer_bytes;
+}
+
 static bool allocate(struct ist_replay_client *client) {
     size_t layers = client->plan->layers, layer_bytes = client->plan->layer_bytes;
     client->match_blocks = IST_KEYS_PER_REQUEST_MAX / layers;
@@ -65,8 +69,16 @@ enum ist_status ist_replay_client_new(const struct ist_replay_options *options,
         ist_replay_client_free(new);
         return IST_NO_MEMORY;
     }
-    const struct ist_client_options connect = {.endpoints = options->endpoint};
+    struct ist_client_options connect = {.endpoints = options->endpoint};
+    ist_transport_apply(&options->transport, &connect);
     enum ist_status status = ist_client_new(&connect, &new->connection, error, error_bytes);
+    if (status == IST_OK) {
+        status = ist_memory_register(new->connection, new->data, data_bytes(new));
+        if (status != IST_OK) {
+            snprintf(error, error_bytes, "the memory for values cannot be registered: %s",
+                     ist_status_text(status));
+        }
+    }
     if (status != IST_OK) {
         ist_replay_client_free(new);
         return status;

@@ -216,6 +216,24 @@ static enum ist_replay_asked take(const struct option *option, const char *equal
     return IST_REPLAY_RUN;
 }
 
+static bool take_shared(const struct ist_transport_option *option, const char *equals, int argc,
+                        char *const *argv, int *at, struct ist_replay_options *options, char *error,
+                        size_t error_bytes) {
+    const char *value = equals == NULL ? NULL : equals + 1;
+    if (value == NULL && *at + 1 < argc) {
+        value = argv[++*at];
+    }
+    if (value == NULL) {
+        snprintf(error, error_bytes, "--%s needs a value: %s", option->name, option->value);
+        return false;
+    }
+    if (!ist_transport_option_take(option, value, &options->transport)) {
+        snprintf(error, error_bytes, "--%s %s: wrong value (%s)", option->name, value, option->help);
+        return false;
+    }
+    return true;
+}
+
 enum ist_replay_asked ist_replay_options_parse(int argc, char *const *argv, const char *endpoint,
                                                struct ist_replay_options *options, char *error,
                                                size_t error_bytes) {
@@ -235,6 +253,13 @@ enum ist_replay_asked ist_replay_options_parse(int argc, char *const *argv, cons
         const char *equals = strchr(name, '=');
         size_t bytes = equals == NULL ? strlen(name) : (size_t)(equals - name);
         const struct option *option = find(name, bytes);
+        const struct ist_transport_option *shared = ist_transport_option_find(name, bytes);
+        if (shared != NULL) {
+            if (!take_shared(shared, equals, argc, argv, &i, options, error, error_bytes)) {
+                return IST_REPLAY_WRONG;
+            }
+            continue;
+        }
         if (option == NULL) {
             snprintf(error, error_bytes, "%s: there is no such option (see --help)", word);
             return IST_REPLAY_WRONG;
@@ -260,6 +285,12 @@ void ist_replay_options_help(FILE *out) {
         char head[48];
         snprintf(head, sizeof(head), option->value == NULL ? "--%s" : "--%s %s", option->name,
                  option->value);
+        fprintf(out, "  %-20s %s\n", head, option->help);
+    }
+    for (size_t i = 0; ist_transport_option_at(i) != NULL; i++) {
+        const struct ist_transport_option *option = ist_transport_option_at(i);
+        char head[48];
+        snprintf(head, sizeof(head), "--%s %s", option->name, option->value);
         fprintf(out, "  %-20s %s\n", head, option->help);
     }
     fprintf(out, "  %-20s %s\n  %-20s %s\n  %-20s %s\n", "--list-models",

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "tools/transport.h"
 #include "workload/model.h"
 
 #define IST_REPLAY_CLIENTS_MAX 256u /* of each kind */
@@ -23,6 +24,7 @@ struct ist_replay_options {
     const struct ist_model *model;
     uint64_t layers, scale; /* 0: as fits the pool */
     uint64_t timeout_ns;    /* of a call to the server */
+    struct ist_transport_options transport;
     bool purge, verify;
     const char *json_path, *svg_path; /* NULL: none */
 };

@@ -273,7 +273,8 @@ static enum ist_status wait_for_pool(struct run *run, FILE *terminal) {
 /* Connects the control connection, looks at the server, and decides how large a block is. */
 static bool look_at_server(struct run *run, FILE *terminal, char *error, size_t error_bytes) {
     struct ist_replay_result *result = run->result;
-    const struct ist_client_options connect = {.endpoints = run->options->endpoint};
+    struct ist_client_options connect = {.endpoints = run->options->endpoint};
+    ist_transport_apply(&run->options->transport, &connect);
     if (ist_client_new(&connect, &run->control, error, error_bytes) != IST_OK) {
         return false;
     }
