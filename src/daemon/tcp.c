@@ -157,7 +157,11 @@ static bool connection_send(struct connection *connection, uint64_t *budget) {
     uint64_t most = *budget < SEND_BYTES_MAX ? *budget : SEND_BYTES_MAX;
     struct msghdr message = {.msg_iov = vectors};
     message.msg_iovlen = translate(connection->tcp, buffers, count, most, vectors, &bytes);
-    ssize_t sent = sendmsg(connection->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    /* One buffer, as small replies are: the plain call spares the kernel the import of two structures. */
+    ssize_t sent = message.msg_iovlen == 1
+                       ? send(connection->fd, vectors[0].iov_base, vectors[0].iov_len,
+                              MSG_NOSIGNAL | MSG_DONTWAIT)
+                       : sendmsg(connection->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent < 0) {
         return connection_failed(connection, "send", &connection->send_blocked);
     }
@@ -175,7 +179,9 @@ static bool connection_recv(struct connection *connection, uint64_t *budget) {
     uint64_t bytes;
     size_t count = ist_session_recv_buffers(connection->session, buffers, BUFFERS_MAX);
     count = translate(connection->tcp, buffers, count, *budget, vectors, &bytes);
-    ssize_t received = readv(connection->fd, vectors, (int)count);
+    ssize_t received = count == 1
+                           ? recv(connection->fd, vectors[0].iov_base, vectors[0].iov_len, MSG_DONTWAIT)
+                           : readv(connection->fd, vectors, (int)count);
     if (received < 0) {
         return connection_failed(connection, "receive", &connection->recv_blocked);
     }
