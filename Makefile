@@ -357,6 +357,7 @@ print-programs:
 	@echo $(if $(filter unit,$(KIND)),$(TEST_PROGRAMS) $(CONFORMANCE_HCA))\
 	      $(if $(filter integration,$(KIND)),$(INTEGRATION_PROGRAMS))\
 	      $(if $(filter valgrind,$(KIND)),$(INTEGRATION_VALGRIND:%=$(B)/tests/integration/%))\
+	      $(if $(filter conformance,$(KIND)),$(CONFORMANCE_DEVICES))\
 	      $(if $(filter rxe,$(KIND)),$(RXE_PROGRAMS))
 
 .PHONY: run-tests

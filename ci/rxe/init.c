@@ -347,8 +347,8 @@ static _Noreturn void execute(char **argv, char **environment, const char *cwd, 
     _exit(errno == ENOENT ? 127 : 126);
 }
 
-/* Until the command has ended, by itself or by its time limit or by `stop`. Returns its exit code. */
-static int watch(pid_t command, int64_t limit_ms, int err) {
+/* Until the command has ended, by itself or by `stop`, or until its time is over: `late`. Returns its exit code. */
+static int watch(pid_t command, int64_t limit_ms, bool *late) {
     int64_t end = now_ms() + limit_ms;
     bool limited = true, stopping = false;
     sigset_t child;
@@ -360,8 +360,7 @@ static int watch(pid_t command, int64_t limit_ms, int err) {
             if (pid == command)
                 return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
         if (now_ms() >= end) {
-            if (limited)
-                dprintf(err, "rxe: the time limit of %lld s is over\n", (long long)limit_ms / 1000);
+            *late = limited;
             return limited ? LIMIT_CODE : 128 + SIGKILL;
         }
         if (!stopping && access(RUN_DIR "/stop", F_OK) == 0) {
@@ -401,12 +400,15 @@ static int run(bool uml, bool merged, int64_t limit_ms) {
         give_up("fork");
     if (command == 0)
         execute(argv, environment, cwd, out, err);
-    int code = watch(command, limit_ms, err);
+    bool late = false;
+    int code = watch(command, limit_ms, &late);
 
     // Whatever the command left running ends with it; then the pipes have no writer, and the relays end.
     kill(-1, SIGKILL);
     while (waitpid(-1, NULL, 0) > 0)
         continue;
+    if (late) // behind all that the command said
+        dprintf(err, "rxe: the time limit of %lld s is over\n", (long long)limit_ms / 1000);
     close(out);
     if (!merged)
         close(err);
