@@ -158,10 +158,10 @@ static bool connection_send(struct connection *connection, uint64_t *budget) {
     struct msghdr message = {.msg_iov = vectors};
     message.msg_iovlen = translate(connection->tcp, buffers, count, most, vectors, &bytes);
     /* One buffer, as small replies are: the plain call spares the kernel the import of two structures. */
-    ssize_t sent = message.msg_iovlen == 1
-                       ? send(connection->fd, vectors[0].iov_base, vectors[0].iov_len,
-                              MSG_NOSIGNAL | MSG_DONTWAIT)
-                       : sendmsg(connection->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t sent =
+        message.msg_iovlen == 1
+            ? send(connection->fd, vectors[0].iov_base, vectors[0].iov_len, MSG_NOSIGNAL | MSG_DONTWAIT)
+            : sendmsg(connection->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent < 0) {
         return connection_failed(connection, "send", &connection->send_blocked);
     }
