@@ -79,6 +79,7 @@ TESTS += test_both_ends
 TESTS += test_client
 TESTS += test_client_connect
 TESTS += test_client_rdma
+TESTS += test_client_rdma_faults
 TESTS += test_client_threads
 TESTS += test_deadlines
 TESTS += test_endpoint
@@ -294,7 +295,7 @@ $(filter $(B)/tests/test_hca_%,$(TEST_PROGRAMS)): $(B)/tests/%: $(B)/obj/tests/%
 $(B)/tests/test_client $(B)/tests/test_client_connect $(B)/tests/test_client_threads: $(B)/obj/tests/fake_server.o
 
 $(filter-out $(B)/tests/test_rdma_session $(B)/tests/test_rdma_traffic,$(filter $(B)/tests/test_rdma%,$(TEST_PROGRAMS))): $(B)/obj/tests/rdma_server.o
-$(B)/tests/test_client_rdma: $(B)/obj/tests/rdma_house.o
+$(filter $(B)/tests/test_client_rdma%,$(TEST_PROGRAMS)): $(B)/obj/tests/rdma_house.o
 
 $(CONFORMANCE_HCA): $(CONFORMANCE_O) $(B)/obj/tests/conformance/place_hca.o $(B)/obj/tests/support.o $(HCA_A) $(BASE_O)
 	@mkdir -p $(@D)
