@@ -98,6 +98,7 @@ TESTS += test_control
 TESTS += test_pages
 TESTS += test_routes
 TESTS += test_selftest
+TESTS += test_selftest_rdma
 TESTS += test_token
 TESTS += test_listener
 TESTS += test_log_sink
@@ -295,7 +296,7 @@ $(filter $(B)/tests/test_hca_%,$(TEST_PROGRAMS)): $(B)/tests/%: $(B)/obj/tests/%
 $(B)/tests/test_client $(B)/tests/test_client_connect $(B)/tests/test_client_threads: $(B)/obj/tests/fake_server.o
 
 $(filter-out $(B)/tests/test_rdma_session $(B)/tests/test_rdma_traffic,$(filter $(B)/tests/test_rdma%,$(TEST_PROGRAMS))): $(B)/obj/tests/rdma_server.o
-$(filter $(B)/tests/test_client_rdma%,$(TEST_PROGRAMS)): $(B)/obj/tests/rdma_house.o
+$(B)/tests/test_selftest_rdma $(filter $(B)/tests/test_client_rdma%,$(TEST_PROGRAMS)): $(B)/obj/tests/rdma_house.o
 
 $(CONFORMANCE_HCA): $(CONFORMANCE_O) $(B)/obj/tests/conformance/place_hca.o $(B)/obj/tests/support.o $(HCA_A) $(BASE_O)
 	@mkdir -p $(@D)

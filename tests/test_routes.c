@@ -259,6 +259,15 @@ static void test_answer__selftest_without_a_service__503_with_the_step(void **st
     assert_true(text_is("failed", "connect"));
     assert_true(text_is("endpoint", "127.0.0.1:1"));
     assert_non_null(strstr(f.answer.body, "127.0.0.1:1"));
+    assert_null(strstr(f.answer.body, "rdma"));
+}
+
+static void test_answer__selftest_with_rdma__both_told(void **state) {
+    (void)state;
+    const struct ist_selftest_rdma rdma = {.device = "card", .port = 1, .hint_gid_index = -1};
+    f.routes.rdma = &rdma;
+    assert_int_equal(ask_for("GET", "/selftest"), 503);
+    assert_non_null(strstr(f.answer.body, "\"rdma\":{\"status\":\"failed\",\"device\":\"card\""));
 }
 
 static void test_answer__nth_allocation_fails__503_and_nothing_leaked(void **state) {
@@ -317,6 +326,7 @@ int main(void) {
         TEST(test_answer__change_by_a_stranger__403_and_nothing_changes),
         TEST(test_answer__many_refused__one_warning),
         TEST(test_answer__selftest_without_a_service__503_with_the_step),
+        TEST(test_answer__selftest_with_rdma__both_told),
         TEST(test_answer__nth_allocation_fails__503_and_nothing_leaked),
         TEST(test_answer__loop_is_gone__503_at_once),
         TEST(test_answer__loop_stands_still__health_says_so_in_time),

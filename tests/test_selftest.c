@@ -116,7 +116,7 @@ static void test_run__service__all_steps_and_nothing_left(void **state) {
     (void)state;
     const char *service = start(POOL_BYTES, false);
     for (unsigned i = 0; i < 3; i++) {
-        assert_true(ist_selftest_run(service, TIMEOUT_NS, &f.result));
+        assert_true(ist_selftest_run(service, NULL, TIMEOUT_NS, &f.result));
         assert_null(f.result.failed);
         assert_string_equal(f.result.endpoint, service);
         static const char *const names[] = {"connect", "put", "get", "compare", "remove"};
@@ -132,21 +132,21 @@ static void test_run__address_of_all__loopback_is_taken(void **state) {
     (void)state;
     char service[64];
     snprintf(service, sizeof(service), "0.0.0.0%s", strrchr(start(POOL_BYTES, false), ':'));
-    assert_true(ist_selftest_run(service, TIMEOUT_NS, &f.result));
+    assert_true(ist_selftest_run(service, NULL, TIMEOUT_NS, &f.result));
     assert_int_equal(strncmp(f.result.endpoint, "127.0.0.1:", 10), 0);
     stop();
 }
 
 static void test_run__address_of_all_ipv6__loopback_is_taken(void **state) {
     (void)state;
-    assert_false(ist_selftest_run("[::]:1", TIMEOUT_NS, &f.result));
+    assert_false(ist_selftest_run("[::]:1", NULL, TIMEOUT_NS, &f.result));
     assert_string_equal(f.result.endpoint, "[::1]:1");
 }
 
 static void test_run__value_spoilt__compare_fails_and_nothing_left(void **state) {
     (void)state;
     const char *service = start(POOL_BYTES, true);
-    assert_false(ist_selftest_run(service, TIMEOUT_NS, &f.result));
+    assert_false(ist_selftest_run(service, NULL, TIMEOUT_NS, &f.result));
     assert_string_equal(f.result.failed, "compare");
     assert_int_equal(f.result.step_count, 3);
     assert_true(f.result.error[0] != '\0');
@@ -156,7 +156,7 @@ static void test_run__value_spoilt__compare_fails_and_nothing_left(void **state)
 static void test_run__no_room_for_the_value__put_fails(void **state) {
     (void)state;
     const char *service = start(8192, false);
-    assert_false(ist_selftest_run(service, TIMEOUT_NS, &f.result));
+    assert_false(ist_selftest_run(service, NULL, TIMEOUT_NS, &f.result));
     assert_string_equal(f.result.failed, "put");
     assert_non_null(strstr(f.result.error, "TOO_BIG"));
     assert_int_equal(f.result.step_count, 1);
@@ -165,7 +165,7 @@ static void test_run__no_room_for_the_value__put_fails(void **state) {
 
 static void test_run__nobody_there__connect_fails(void **state) {
     (void)state;
-    assert_false(ist_selftest_run("127.0.0.1:1", TIMEOUT_NS, &f.result));
+    assert_false(ist_selftest_run("127.0.0.1:1", NULL, TIMEOUT_NS, &f.result));
     assert_string_equal(f.result.failed, "connect");
     assert_non_null(strstr(f.result.error, "127.0.0.1:1"));
     assert_int_equal(f.result.step_count, 0);
@@ -182,7 +182,7 @@ static void test_run__service_is_silent__ends_at_its_deadline(void **state) {
     assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &length), 0);
     char service[64];
     snprintf(service, sizeof(service), "127.0.0.1:%u", (unsigned)ntohs(address.sin_port));
-    assert_false(ist_selftest_run(service, 50000000, &f.result));
+    assert_false(ist_selftest_run(service, NULL, 50000000, &f.result));
     assert_string_equal(f.result.failed, "connect");
     close(fd);
 }

@@ -249,6 +249,7 @@ enum ist_status ist_admin_new(const struct ist_admin_config *config, struct ist_
                                       .alloc = config->alloc,
                                       .log = config->log,
                                       .service = config->service,
+                                      .rdma = config->rdma,
                                       .evict_share = config->config->evict_min_threshold,
                                       .started_at_sec = (uint64_t)time(NULL),
                                       .started_at_ns = ist_clock_ns()};

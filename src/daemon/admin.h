@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "daemon/config.h"
 #include "daemon/control.h"
+#include "daemon/selftest.h"
 #include "infinistore/status.h"
 
 struct ist_admin;
@@ -27,7 +28,8 @@ struct ist_admin;
 struct ist_admin_config {
     const struct ist_config *config; /* borrowed, as everything here */
     struct ist_control *control;
-    const char *service; /* where the self-test connects to: "127.0.0.1:22345" */
+    const char *service;                  /* where the self-test connects to: "127.0.0.1:22345" */
+    const struct ist_selftest_rdma *rdma; /* it goes there, too; NULL: there is none */
     const struct ist_alloc *alloc;
     const struct ist_log *log; /* used by several threads */
 };

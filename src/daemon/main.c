@@ -59,6 +59,7 @@ struct daemon {
     struct ist_control *control;
     struct ist_loop *loop;
     struct ist_admin *admin;
+    struct ist_selftest_rdma selftest_rdma;
 };
 
 static uint64_t round_down(uint64_t bytes, uint64_t unit) {
@@ -294,12 +295,19 @@ static enum ist_status make_loop(struct daemon *daemon) {
 
 static enum ist_status make_admin(struct daemon *daemon) {
     const char *kind;
-    const struct ist_admin_config config = {.config = daemon->config,
-                                            .control = daemon->control,
-                                            .service =
-                                                ist_listeners_address(daemon->listeners, 0, &kind),
-                                            .alloc = ist_alloc_system(),
-                                            .log = &daemon->log};
+    if (daemon->rdma != NULL) {
+        daemon->selftest_rdma =
+            (struct ist_selftest_rdma){.device = ist_device_name(daemon->device),
+                                       .port = ist_device_port(daemon->device),
+                                       .hint_gid_index = daemon->config->hint_gid_index};
+    }
+    const struct ist_admin_config config = {
+        .config = daemon->config,
+        .rdma = daemon->rdma == NULL ? NULL : &daemon->selftest_rdma,
+        .control = daemon->control,
+        .service = ist_listeners_address(daemon->listeners, 0, &kind),
+        .alloc = ist_alloc_system(),
+        .log = &daemon->log};
     enum ist_status status = ist_admin_new(&config, &daemon->admin);
     if (status == IST_NO_MEMORY) {
         ist_log_error(&daemon->log, 0, "cannot serve HTTP: %s", ist_status_text(status));

@@ -135,39 +135,64 @@ static void get_metrics(struct ist_routes *routes, const struct ist_route_reques
     get_figures(routes, true, answer);
 }
 
+/* One run over one transport. */
+static bool run_selftest(struct ist_routes *routes, const struct ist_selftest_rdma *rdma,
+                         struct ist_selftest *test) {
+    bool good = ist_selftest_run(routes->service, rdma, IST_ROUTES_SELFTEST_TIMEOUT_NS, test);
+    if (!good && may_warn(routes)) {
+        ist_log_error(routes->log, 0, "self-test over %s: %s failed at %s: %s",
+                      rdma == NULL ? "TCP" : "RDMA", test->failed, test->endpoint, test->error);
+    }
+    return good;
+}
+
+/* The members that tell of it, into an object that is open. */
+static void say_selftest(struct ist_json *json, const struct ist_selftest *test) {
+    ist_json_key(json, "seconds");
+    ist_json_object(json);
+    for (size_t i = 0; i < test->step_count; i++) {
+        ist_json_key(json, test->steps[i].name);
+        ist_json_double(json, (double)test->steps[i].elapsed_ns / 1e9);
+    }
+    ist_json_end(json);
+    if (test->failed != NULL) {
+        ist_json_key(json, "failed");
+        ist_json_string(json, test->failed);
+        ist_json_key(json, "error");
+        ist_json_string(json, test->error);
+    }
+}
+
 static void get_selftest(struct ist_routes *routes, const struct ist_route_request *request,
                          struct ist_route_answer *answer) {
     (void)request;
-    struct ist_selftest test;
-    bool good = ist_selftest_run(routes->service, IST_ROUTES_SELFTEST_TIMEOUT_NS, &test);
-    if (!good && may_warn(routes)) {
-        ist_log_error(routes->log, 0, "self-test: %s failed at %s: %s", test.failed, test.endpoint,
-                      test.error);
+    struct ist_selftest tcp, rdma;
+    bool good = run_selftest(routes, NULL, &tcp), rdma_good = true;
+    if (routes->rdma != NULL) {
+        rdma_good = run_selftest(routes, routes->rdma, &rdma);
     }
     struct ist_json json;
     ist_json_init(&json, routes->alloc);
     ist_json_object(&json);
     ist_json_key(&json, "status");
-    ist_json_string(&json, good ? "ok" : "failed");
+    ist_json_string(&json, good && rdma_good ? "ok" : "failed");
     ist_json_key(&json, "transport");
     ist_json_string(&json, "tcp");
     ist_json_key(&json, "endpoint");
-    ist_json_string(&json, test.endpoint);
-    ist_json_key(&json, "seconds");
-    ist_json_object(&json);
-    for (size_t i = 0; i < test.step_count; i++) {
-        ist_json_key(&json, test.steps[i].name);
-        ist_json_double(&json, (double)test.steps[i].elapsed_ns / 1e9);
+    ist_json_string(&json, tcp.endpoint);
+    say_selftest(&json, &tcp);
+    if (routes->rdma != NULL) {
+        ist_json_key(&json, "rdma");
+        ist_json_object(&json);
+        ist_json_key(&json, "status");
+        ist_json_string(&json, rdma_good ? "ok" : "failed");
+        ist_json_key(&json, "device");
+        ist_json_string(&json, routes->rdma->device);
+        say_selftest(&json, &rdma);
+        ist_json_end(&json);
     }
     ist_json_end(&json);
-    if (!good) {
-        ist_json_key(&json, "failed");
-        ist_json_string(&json, test.failed);
-        ist_json_key(&json, "error");
-        ist_json_string(&json, test.error);
-    }
-    ist_json_end(&json);
-    finish(&json, good ? 200 : 503, answer);
+    finish(&json, good && rdma_good ? 200 : 503, answer);
 }
 
 static void post_purge(struct ist_routes *routes, const struct ist_route_request *request,

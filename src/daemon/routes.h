@@ -10,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "daemon/control.h"
+#include "daemon/selftest.h"
 
 /* How long a page waits for the loop. A probe must learn soon that the loop stands still; a purge of millions of
  * keys takes a while. */
@@ -23,7 +24,8 @@ struct ist_routes {
     struct ist_control *control; /* borrowed, as everything here */
     const struct ist_alloc *alloc;
     const struct ist_log *log;
-    const char *service;     /* where the self-test connects to: "127.0.0.1:22345" */
+    const char *service;                  /* where the self-test connects to: "127.0.0.1:22345" */
+    const struct ist_selftest_rdma *rdma; /* it goes there, too; NULL: there is none */
     double evict_share;      /* what POST /evict leaves used when it is not told how many bytes */
     uint64_t started_at_sec; /* wall clock, since 1970 */
     uint64_t started_at_ns;  /* ist_clock_ns() */

@@ -15,6 +15,7 @@
 
 struct test {
     struct ist_selftest *result;
+    const struct ist_selftest_rdma *rdma;
     uint64_t deadline_ns;
     struct ist_client *client;
     char key_text[KEY_BYTES];
@@ -43,9 +44,21 @@ static void reachable(const char *service, char endpoint[IST_SELFTEST_ENDPOINT_B
 /* ---- the steps: OK, or the status with which it failed ------------------------------------------------ */
 
 static enum ist_status do_connect(struct test *test) {
-    const struct ist_client_options options = {.endpoints = test->result->endpoint,
-                                               .connect_timeout_ns = time_left(test)};
-    return ist_client_new(&options, &test->client, test->result->error, sizeof(test->result->error));
+    struct ist_client_options options = {.endpoints = test->result->endpoint,
+                                         .connect_timeout_ns = time_left(test)};
+    if (test->rdma != NULL) {
+        options.transport = IST_TRANSPORT_RDMA;
+        options.device = test->rdma->device;
+        options.port = test->rdma->port;
+        options.use_gid_index = test->rdma->hint_gid_index >= 0;
+        options.gid_index = options.use_gid_index ? (unsigned)test->rdma->hint_gid_index : 0;
+    }
+    enum ist_status status =
+        ist_client_new(&options, &test->client, test->result->error, sizeof(test->result->error));
+    if (status == IST_OK) {
+        status = ist_memory_register(test->client, test->value, sizeof(test->value));
+    }
+    return status != IST_OK ? status : ist_memory_register(test->client, test->got, sizeof(test->got));
 }
 
 static enum ist_status do_put(struct test *test) {
@@ -124,9 +137,10 @@ static bool make_key(struct test *test) {
     return true;
 }
 
-bool ist_selftest_run(const char *service, uint64_t timeout_ns, struct ist_selftest *result) {
+bool ist_selftest_run(const char *service, const struct ist_selftest_rdma *rdma, uint64_t timeout_ns,
+                      struct ist_selftest *result) {
     *result = (struct ist_selftest){.step_count = 0};
-    struct test test = {.result = result, .deadline_ns = ist_clock_ns() + timeout_ns};
+    struct test test = {.result = result, .rdma = rdma, .deadline_ns = ist_clock_ns() + timeout_ns};
     reachable(service, result->endpoint);
     if (!make_key(&test)) {
         result->failed = "connect";

@@ -26,8 +26,17 @@ struct ist_selftest {
     char error[IST_SELFTEST_ERROR_BYTES]; /* why */
 };
 
-/* service: "127.0.0.1:22345"; of an address that stands for all, the loopback is taken. Blocks for timeout_ns at
- * most. Whatever fails, the value is removed if that can be done. True: all went well. */
-bool ist_selftest_run(const char *service, uint64_t timeout_ns, struct ist_selftest *result);
+/* The port that the daemon serves RDMA on: the client uses it, too. */
+struct ist_selftest_rdma {
+    const char *device;
+    unsigned port;
+    int hint_gid_index; /* -1: none */
+};
+
+/* service: "127.0.0.1:22345"; of an address that stands for all, the loopback is taken. rdma: values go over that; NULL:
+ * over TCP. Blocks for timeout_ns at most, and a second more over RDMA when the network is asked for an address.
+ * Whatever fails, the value is removed if that can be done. True: all went well. */
+bool ist_selftest_run(const char *service, const struct ist_selftest_rdma *rdma, uint64_t timeout_ns,
+                      struct ist_selftest *result);
 
 #endif
