@@ -148,7 +148,7 @@ TESTS += test_replay_options
 TESTS += test_replay_plan
 TESTS += test_replay_series
 # the fuzzers
-FUZZ := codec frame pool session splits store
+FUZZ := codec frame options pool session size splits store trace
 # what every RC device does: run on the software HCA here, on real devices by whoever has them
 CONFORMANCE := deviations errors link objects transfers verbs
 HARNESS := cli harness http program pty raw values
