@@ -148,7 +148,7 @@ TESTS += test_replay_options
 TESTS += test_replay_plan
 TESTS += test_replay_series
 # the fuzzers
-FUZZ := codec exchange frame options pool session size splits store trace
+FUZZ := codec exchange frame hca http options pool session size splits store trace
 # what every RC device does: run on the software HCA here, on real devices by whoever has them
 CONFORMANCE := deviations errors link objects transfers verbs
 HARNESS := cli harness http program pty raw values
@@ -316,6 +316,7 @@ FUZZ_ENGINE := $(if $(filter fuzz afl,$(VARIANT)),-fsanitize=fuzzer,$(B)/obj/fuz
 FUZZ_SHARED := $(B)/obj/fuzz/fuzz.o $(B)/obj/tests/support.o
 $(B)/fuzz/session: $(patsubst %,$(B)/obj/fuzz/%.o,listener phrase script session_seeds)
 $(B)/fuzz/splits: $(patsubst %,$(B)/obj/fuzz/%.o,phrase script)
+$(B)/fuzz/hca: $(B)/obj/tests/hca_pair.o
 $(B)/fuzz/exchange: $(B)/obj/fuzz/script.o
 # All but the tools: a fuzzer's build is slow enough.
 FUZZ_A := $(B)/libfuzz.a
