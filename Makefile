@@ -32,7 +32,7 @@ BASE := alloc hash json log size status timers
 STORE := runs pool index evict store
 WIRE := frame codec codec_keys codec_parts
 ENGINE := deadline engine get inbox outbox put request session stats transfer
-VERBS := completion device gid memory queue_pair
+VERBS := completion device gid gid_table memory queue_pair survey
 CLIENT := attempt client connection driver endpoint exchange handshake link metrics receive regions remote reply request \
           resolver stage upgrade
 WORKLOAD := block_key content generator model source trace unlimited unpack
@@ -47,6 +47,8 @@ REPLAY := replay replay_client replay_jobs replay_json replay_options replay_pla
 REPLAY += replay_run replay_series replay_server replay_tally replay_traffic
 # the extension module, and the package around it
 PY := channel connection job module regions
+DOCTOR := doctor doctor_findings doctor_json doctor_judge_devices doctor_judge_machine doctor_machine doctor_names \
+          doctor_options doctor_text
 # the simulator
 HCA := async channel clock completion device fabric fault memory names number payload port post \
        queue_pair receive requester responder srq transition
@@ -89,6 +91,7 @@ TESTS += test_request
 # verbs
 TESTS += test_gid
 TESTS += test_queue_pair
+TESTS += test_survey
 # daemon
 TESTS += test_admin
 TESTS += test_announce
@@ -128,6 +131,8 @@ TESTS += test_transport
 # tools: bench
 TESTS += test_histogram test_bench_options test_bench_set test_bench_crew test_bench_load
 TESTS += test_bench_raw test_bench_text test_bench_report test_bench_measure
+# tools: doctor
+TESTS += test_doctor test_doctor_machine test_doctor_report
 # the simulator
 TESTS += test_hca_transfer
 TESTS += test_hca_states
@@ -167,10 +172,11 @@ INTEGRATION += test_cli
 INTEGRATION += test_cli_live
 INTEGRATION += test_replay
 INTEGRATION += test_bench
+INTEGRATION += test_doctor
 # those short enough to run under valgrind too
 INTEGRATION_VALGRIND := test_hostile test_semantics test_batches test_crowd test_http
 # those that run beside soft-RoCE devices: names below tests/
-RXE :=
+RXE := integration/test_doctor
 
 objects = $(patsubst %,$(B)/obj/src/$(1)/%.o,$(2))
 BASE_O := $(call objects,base,$(BASE))
@@ -185,7 +191,8 @@ CLI_O := $(call objects,tools,$(CLI))
 HCA_O := $(HCA:%=$(B)/obj/sim/hca/%.o)
 SIM_O := $(SIM:%=$(B)/obj/sim/%.o)
 BENCH_O := $(call objects,tools,$(BENCH) $(REPLAY))
-MAIN_O := $(B)/obj/src/daemon/main.o $(B)/obj/src/tools/cli.o $(B)/obj/src/tools/bench.o
+DOCTOR_O := $(call objects,tools,$(DOCTOR))
+MAIN_O := $(B)/obj/src/daemon/main.o $(B)/obj/src/tools/cli.o $(B)/obj/src/tools/bench.o $(B)/obj/src/tools/doctor.o
 
 CORE := $(B)/libcore.a
 LIB_A := $(B)/libinfinistore.a
@@ -194,7 +201,7 @@ ROOMS := $(B)/librooms.a
 HCA_A := $(B)/libhca.a
 FUZZ_PROGRAMS := $(FUZZ:%=$(B)/fuzz/%)
 SIM_A := $(B)/libsim.a
-PROGRAMS := $(B)/infinistore $(B)/infinistore-cli $(B)/infinistore-bench
+PROGRAMS := $(B)/infinistore $(B)/infinistore-cli $(B)/infinistore-bench $(B)/infinistore-doctor
 CONFORMANCE_O := $(CONFORMANCE:%=$(B)/obj/tests/conformance/%.o)
 CONFORMANCE_HCA := $(B)/tests/conformance/verbs_hca
 CONFORMANCE_DEVICES := $(B)/tests/conformance/verbs
@@ -226,7 +233,7 @@ $(B)/obj/src/wire/codec.o $(B)/obj/src/wire/codec_keys.o: $(B)/gen/wire/infinist
 
 $(CORE): $(BASE_O) $(STORE_O) $(WIRE_O) $(ENGINE_O)
 $(ROOMS): $(BASE_O) $(STORE_O) $(WIRE_O) $(ENGINE_O) $(VERBS_O) $(CLIENT_O) $(WORKLOAD_O) \
-          $(filter-out $(MAIN_O),$(DAEMON_O) $(CLI_O) $(BENCH_O))
+          $(filter-out $(MAIN_O),$(DAEMON_O) $(CLI_O) $(BENCH_O) $(DOCTOR_O))
 $(HCA_A): $(HCA_O)
 $(SIM_A): $(SIM_O)
 $(CORE) $(ROOMS) $(HCA_A) $(SIM_A):
@@ -282,6 +289,9 @@ python: ## the Python package, as a wheel below build/
 
 print-package:
 	@echo $(PACKAGE)
+
+$(B)/infinistore-doctor: $(DOCTOR_O) $(VERBS_O) $(WIRE_O) $(BASE_O)
+	$(CC) $(LDFLAGS) -o $@ $^ $(NANOPB) -libverbs
 
 # A test may use any room; the mains are left out. The software HCA stands in for libibverbs.
 TEST_ROOMS := -Wl,--start-group $(ROOMS) $(HCA_A) $(SIM_A) -Wl,--end-group
@@ -426,7 +436,7 @@ bench-core: $(B)/bench_core ## how fast index, pool and eviction are without any
 	$<
 
 # ---- install -------------------------------------------------------------------------------------
-MAN1 := src/daemon/infinistore.1 src/tools/infinistore-cli.1 src/tools/infinistore-bench.1
+MAN1 := src/daemon/infinistore.1 src/tools/infinistore-cli.1 src/tools/infinistore-bench.1 src/tools/infinistore-doctor.1
 MAN3 := src/client/infinistore.3
 .PHONY: install
 install: all ## install below DESTDIR/PREFIX (default /usr/local)
