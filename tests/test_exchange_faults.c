@@ -169,6 +169,29 @@ static void say_bad_hello(struct bytes *out, uint64_t id, size_t which) {
     say_hello_reply(out, id, &reply);
 }
 
+/* The server is one of ours and has no memory for the reply: that passes. */
+static void test_hello__server_without_memory__peer_and_requests_are_kept(void **state) {
+    (void)state;
+    struct talk talk;
+    struct answer answer;
+    struct heard heard;
+    struct bytes out = {0};
+    talk_init(&talk);
+    assert_int_equal(ping(&talk, &answer, TALK_NEVER), IST_OK);
+    ist_exchange_begin(talk.exchange, false);
+    (void)talk_take(&talk, SIZE_MAX);
+    assert_true(talk_hear(&talk, &heard));
+    const struct ist_keys_reply refusal = {.status = IST_NO_MEMORY};
+    say_reply(&out, &heard, &refusal, 0); /* as the engine says it: ist_request_fail() */
+    (void)talk_feed_all(&talk, &out);
+    assert_int_equal(ist_exchange_fault(talk.exchange), IST_PEER);
+    assert_int_equal(ist_exchange_state(talk.exchange), IST_EXCHANGE_BROKEN);
+    assert_int_equal(answer.calls, 0);
+    talk_open(&talk, usual_server());
+    talk_fini(&talk);
+    bytes_free(&out);
+}
+
 /* A request waits until there is somebody who can be talked to. */
 static void test_hello__wrong_replies__protocol_and_requests_are_kept(void **state) {
     (void)state;
@@ -379,6 +402,7 @@ int main(void) {
         cmocka_unit_test(test_server__smaller_limits__invalid_without_sending),
         cmocka_unit_test(test_hello__first_and_alone__body_is_one_a_server_takes),
         cmocka_unit_test(test_hello__wrong_replies__protocol_and_requests_are_kept),
+        cmocka_unit_test(test_hello__server_without_memory__peer_and_requests_are_kept),
         cmocka_unit_test(test_server__wrong_replies__protocol_for_all),
         cmocka_unit_test(test_server__answers_what_is_half_sent__protocol),
         cmocka_unit_test(test_end__with_requests_everywhere__order_and_a_new_session),

@@ -122,7 +122,10 @@ static bool check_fault(struct ist_connection *connection, uint64_t now_ns) {
     if (!has_socket(connection) || fault == IST_OK) {
         return false;
     }
-    lose(connection, fault, "who answers is no InfiniStore server, or one of another version", now_ns);
+    lose(connection, fault,
+         fault == IST_PEER ? "has no memory for one more session"
+                           : "who answers is no InfiniStore server, or one of another version",
+         now_ns);
     return true;
 }
 
@@ -301,8 +304,7 @@ bool ist_connection_spin(struct ist_connection *connection, uint64_t now_ns) {
 }
 
 bool ist_connection_arm(struct ist_connection *connection, uint64_t now_ns) {
-    return ist_connection_is_remote(connection) &&
-           ist_link_arm(&connection->link, ist_exchange_wants_send(connection->exchange)) &&
+    return ist_connection_is_remote(connection) && ist_link_arm(&connection->link) &&
            ist_connection_spin(connection, now_ns);
 }
 

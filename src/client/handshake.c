@@ -101,11 +101,25 @@ bool ist_exchange_shake_header(const struct ist_exchange *exchange) {
            exchange->hello_sent == exchange->hello_bytes;
 }
 
+/* It is a server of ours, which cannot serve us now. */
+static bool is_short_of_memory(struct ist_exchange *exchange, enum ist_status decoded,
+                               enum ist_status status) {
+    bool is_short = decoded == IST_OK && status == IST_NO_MEMORY;
+    if (is_short) {
+        ist_exchange_break(exchange, IST_PEER);
+    }
+    return is_short;
+}
+
 static bool shake_hello(struct ist_exchange *exchange, struct ist_span body) {
     struct ist_hello_reply server;
-    if (ist_codec_decode_hello_reply(body, &server) != IST_OK || server.status != IST_OK ||
-        server.version != 1 || server.incarnation == 0 || server.keys_max == 0 ||
-        server.key_bytes_max == 0 || server.body_bytes_max == 0 || server.in_flight_max == 0) {
+    enum ist_status status = ist_codec_decode_hello_reply(body, &server);
+    if (is_short_of_memory(exchange, status, server.status)) {
+        return true;
+    }
+    if (status != IST_OK || server.status != IST_OK || server.version != 1 || server.incarnation == 0 ||
+        server.keys_max == 0 || server.key_bytes_max == 0 || server.body_bytes_max == 0 ||
+        server.in_flight_max == 0) {
         return false;
     }
     server.server = (struct ist_span){0}; /* a view that ends with the body */
@@ -128,7 +142,11 @@ static bool shake_connect(struct ist_exchange *exchange, struct ist_span body) {
 
 static bool shake_ping(struct ist_exchange *exchange, struct ist_span body) {
     struct ist_keys_reply reply;
-    if (ist_codec_decode_keys_reply(body, NULL, 0, &reply) != IST_OK || reply.status != IST_OK) {
+    enum ist_status status = ist_codec_decode_keys_reply(body, NULL, 0, &reply);
+    if (is_short_of_memory(exchange, status, reply.status)) {
+        return true;
+    }
+    if (status != IST_OK || reply.status != IST_OK) {
         return false;
     }
     become_open(exchange);

@@ -117,9 +117,7 @@ enum ist_status ist_link_open(struct ist_link *link, const uint8_t *peer, struct
     link->why[0] = '\0';
     enum ist_status status = open_device(link);
     if (status == IST_OK) {
-        /* A new queue is armed for all. */
-        link->failed = link->has_event = false;
-        link->armed = IST_LINK_ARMED_FOR_ALL;
+        link->failed = link->armed = false;
         status = make_queue_pair(link, peer);
     }
     if (status != IST_OK) {
@@ -165,8 +163,7 @@ void ist_link_close(struct ist_link *link) {
     ist_completion_free(link->completion);
     link->queue_pair = NULL;
     link->completion = NULL;
-    link->failed = link->has_event = false;
-    link->armed = IST_LINK_NOT_ARMED;
+    link->failed = link->armed = false;
 }
 
 void ist_link_drop_device(struct ist_link *link) {
@@ -191,18 +188,15 @@ int ist_link_device_fd(const struct ist_link *link) {
 }
 
 void ist_link_woken(struct ist_link *link) {
-    link->armed = IST_LINK_NOT_ARMED;
-    link->has_event = true;
+    link->armed = false;
 }
 
-bool ist_link_arm(struct ist_link *link, bool for_all) {
-    enum ist_link_armed wanted = for_all ? IST_LINK_ARMED_FOR_ALL : IST_LINK_ARMED_FOR_MESSAGES;
-    if (link->queue_pair == NULL || link->armed >= wanted) {
+bool ist_link_arm(struct ist_link *link) {
+    if (link->queue_pair == NULL || link->armed) {
         return false;
     }
-    ist_completion_arm_again(link->completion, link->has_event, !for_all);
-    link->armed = wanted;
-    link->has_event = false;
+    link->armed = true;
+    ist_completion_arm(link->completion);
     return true;
 }
 
@@ -313,7 +307,7 @@ bool ist_link_run(struct ist_link *link, struct ist_exchange *exchange) {
         total += count;
     }
     if (total >= TURN_MESSAGES) {
-        link->armed = IST_LINK_NOT_ARMED; /* no event comes for what is still there */
+        link->armed = false; /* no event comes for what is still there */
     }
     return total > 0;
 }
