@@ -1,0 +1,36 @@
+/* infinistore-sim: the real engine, store, wire and client in virtual time. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "sim/command.h"
+#include "sim/shrink.h"
+#include "sim/sweep.h"
+
+static int run_seeds(const struct sim_command *command) {
+    for (uint64_t seed = command->from; seed <= command->to; seed++) {
+        struct sim_figures figures;
+        sim_command_run(command, seed, &figures);
+        printf("seed %" PRIu64 " passed: %" PRIu64 " requests, %" PRIu64 " keys, %" PRIu64
+               " faults, %" PRIu64 " events, %" PRIu64
+               " evictions, %.3f s of virtual time; digest %016" PRIx64 "\n",
+               seed, figures.operations, figures.keys, figures.faults, figures.events, figures.evicted,
+               (double)figures.virtual_ns / 1e9, figures.digest);
+    }
+    return EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv) {
+    struct sim_command command;
+    int outcome = sim_command_parse(&command, argc, argv);
+    if (outcome != 0) {
+        return outcome - 1;
+    }
+    switch (command.task) {
+    case SIM_TASK_RUN: return run_seeds(&command);
+    case SIM_TASK_SWEEP: return sim_sweep_command(&command);
+    case SIM_TASK_SHRINK: return sim_shrink_command(&command);
+    case SIM_TASK_CANARY: return sim_sweep_canaries(&command);
+    }
+    return EXIT_FAILURE;
+}
