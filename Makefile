@@ -153,7 +153,7 @@ TESTS += test_replay_series
 FUZZ := codec frame session splits
 # what every RC device does: run on the software HCA here, on real devices by whoever has them
 CONFORMANCE := deviations errors link objects transfers verbs
-HARNESS := cli harness http program pty raw values
+HARNESS := cli harness http program pty raw rdma values
 INTEGRATION :=
 INTEGRATION += test_hostile
 INTEGRATION += test_semantics
@@ -173,6 +173,12 @@ INTEGRATION += test_bench
 INTEGRATION_VALGRIND := test_hostile test_semantics test_batches test_crowd test_http
 # those that run beside soft-RoCE devices: names below tests/
 RXE :=
+RXE += integration/rxe_operations
+# what holds over TCP, with values that go over RDMA
+RXE += integration/test_semantics
+RXE += integration/test_batches
+RXE += integration/test_readers
+RXE += integration/test_mixed
 
 objects = $(patsubst %,$(B)/obj/src/$(1)/%.o,$(2))
 BASE_O := $(call objects,base,$(BASE))
@@ -205,6 +211,7 @@ RXE_PROGRAMS := $(CONFORMANCE_DEVICES) $(RXE:%=$(B)/tests/%)
 TEST_PROGRAMS := $(TESTS:%=$(B)/tests/%)
 HARNESS_O := $(HARNESS:%=$(B)/obj/tests/integration/%.o)
 INTEGRATION_PROGRAMS := $(INTEGRATION:%=$(B)/tests/integration/%)
+RXE_INTEGRATION := $(filter $(B)/tests/integration/%,$(RXE_PROGRAMS))
 
 NANOPB := -lprotobuf-nanopb
 DAEMON_LIBS := -lev -lmicrohttpd $(NANOPB)
@@ -317,7 +324,7 @@ $(CONFORMANCE_DEVICES): $(CONFORMANCE_O) $(B)/obj/tests/conformance/place_device
 	$(CC) $(LDFLAGS) -o $@ $^ -libverbs -lcmocka
 
 # Programs that start the daemon; the harness is theirs.
-$(INTEGRATION_PROGRAMS): $(B)/tests/integration/%: $(B)/obj/tests/integration/%.o $(HARNESS_O) $(B)/obj/tests/support.o $(ROOMS)
+$(sort $(INTEGRATION_PROGRAMS) $(RXE_INTEGRATION)): $(B)/tests/integration/%: $(B)/obj/tests/integration/%.o $(HARNESS_O) $(B)/obj/tests/support.o $(ROOMS)
 	@mkdir -p $(@D)
 	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(ROOMS) $(DAEMON_LIBS) $(TOOL_LIBS) -libverbs -lcmocka
 
@@ -364,7 +371,7 @@ fuzz-coverage: ## what the committed corpora alone reach; fails below 90% of lin
 tests: unit-programs integration-programs rxe-programs
 unit-programs: $(TEST_PROGRAMS) $(CONFORMANCE_HCA)
 integration-programs: $(INTEGRATION_PROGRAMS) $(B)/infinistore
-rxe-programs: $(RXE_PROGRAMS)
+rxe-programs: $(RXE_PROGRAMS) $(PROGRAMS)
 programs: $(PROGRAMS)
 print-programs:
 	@echo $(if $(filter unit,$(KIND)),$(TEST_PROGRAMS) $(CONFORMANCE_HCA))\

@@ -17,6 +17,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/integration/rdma.h"
+
 #define SERVERS_MAX 4
 #define ARGUMENTS_MAX 96
 
@@ -179,6 +181,10 @@ static void command_make(struct command *command, const struct server_setup *set
     command_add(command, "0");
     command_add(command, "--port-file");
     command_add(command, command->port_file);
+    if (rdma_is_here()) {
+        command_add(command, "--dev-name");
+        command_add(command, rdma_server_device());
+    }
     for (size_t i = 0; setup->options != NULL && setup->options[i] != NULL; i++) {
         command_add(command, setup->options[i]);
     }

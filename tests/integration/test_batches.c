@@ -39,7 +39,7 @@ static void test_batch__65536_keys__every_operation(void **state) {
     assert_int_equal(number, 0);
     assert_int_equal(ist_match_last(client, keys.keys, count, &index, 0), IST_OK);
     assert_int_equal(index, -1);
-    assert_int_equal(ist_put(client, puts, count, 0, 0), IST_OK);
+    assert_int_equal(put_items(client, puts, count, 0), IST_OK);
     assert_int_equal(ist_exists(client, keys.keys, count, present, 0), IST_OK);
     for (size_t i = 0; i < count; i++) {
         assert_true(present[i]);
@@ -48,11 +48,11 @@ static void test_batch__65536_keys__every_operation(void **state) {
     assert_int_equal(number, count);
     assert_int_equal(ist_match_last(client, keys.keys, count, &index, 0), IST_OK);
     assert_int_equal(index, count - 1);
-    assert_int_equal(ist_get(client, gets, count, 0), IST_OK);
+    assert_int_equal(get_items(client, gets, count), IST_OK);
     assert_memory_equal(got, values, count * VALUE_BYTES);
     assert_int_equal(ist_remove(client, keys.keys, count / 2, &number, 0), IST_OK);
     assert_int_equal(number, count / 2);
-    assert_int_equal(ist_get(client, gets, count, 0), IST_NOT_FOUND);
+    assert_int_equal(get_items(client, gets, count), IST_NOT_FOUND);
     for (size_t i = 0; i < count; i++) {
         assert_int_equal(gets[i].status, i < count / 2 ? IST_NOT_FOUND : IST_OK);
     }
@@ -84,7 +84,7 @@ static void test_batch__65536_keys_of_1024_bytes__answered(void **state) {
         keys[i] = (struct ist_key){text + i * IST_KEY_BYTES_MAX, IST_KEY_BYTES_MAX};
     }
     struct ist_put_item last = {.key = keys[count - 1], .value = "x", .value_bytes = 1};
-    assert_int_equal(ist_put(client, &last, 1, 0, 0), IST_OK);
+    assert_int_equal(put_items(client, &last, 1, 0), IST_OK);
     int64_t index = 0;
     assert_int_equal(ist_match_last(client, keys, count, &index, 0), IST_OK);
     assert_int_equal(index, count - 1);
@@ -140,7 +140,7 @@ static void test_put__batch_larger_than_the_pool__rest_succeeds(void **state) {
     for (size_t i = 0; i < COUNT; i++) {
         items[i] = (struct ist_put_item){.key = keys.keys[i], .value = value, .value_bytes = MIB};
     }
-    assert_int_equal(ist_put(client, items, COUNT, 0, 0), IST_NO_SPACE);
+    assert_int_equal(put_items(client, items, COUNT, 0), IST_NO_SPACE);
     size_t stored = 0;
     bool present[COUNT];
     assert_int_equal(ist_exists(client, keys.keys, COUNT, present, 0), IST_OK);

@@ -8,6 +8,7 @@
 
 #include "tests/integration/harness.h"
 #include "tests/integration/http.h"
+#include "tests/integration/rdma.h"
 #include "tests/integration/values.h"
 
 #define KEYS 8
@@ -112,13 +113,15 @@ static void *work(void *arg) {
     struct shared *shared = worker->shared;
     struct ist_client *client = shared->client;
     if (client == NULL) {
-        const struct ist_client_options options = {.endpoints = shared->address};
-        if (ist_client_new(&options, &client, NULL, 0) != IST_OK) {
+        char error[256];
+        enum ist_transport transport = rdma_is_here() ? IST_TRANSPORT_RDMA : IST_TRANSPORT_TCP;
+        if (rdma_try_open(shared->address, transport, rdma_client_device(), &client, error,
+                          sizeof(error)) != IST_OK) {
             complain(shared, "no connection");
             return NULL;
         }
     }
-    uint8_t *buffer = malloc(2 * VALUE_BYTES_MAX);
+    uint8_t *buffer = rdma_memory_try(client, 2 * VALUE_BYTES_MAX);
     for (uint64_t round = 1; buffer != NULL && now_ns() < shared->until_ns; round++) {
         if (atomic_load(&shared->wrong) != NULL) {
             break;
@@ -129,7 +132,11 @@ static void *work(void *arg) {
             read_once(worker, client, buffer);
         }
     }
-    free(buffer);
+    if (buffer == NULL) {
+        complain(shared, "no memory");
+    } else {
+        rdma_memory_free(client, buffer, 2 * VALUE_BYTES_MAX);
+    }
     if (shared->client == NULL) {
         ist_client_free(client);
     }
@@ -210,12 +217,17 @@ struct racer {
 static void *race(void *arg) {
     struct racer *racer = arg;
     static const size_t bytes = 128 * KIB;
-    uint8_t *value = malloc(bytes);
+    uint8_t *value = rdma_memory_try(racer->client, bytes);
+    if (value == NULL) {
+        racer->status = IST_NO_MEMORY;
+        pthread_barrier_wait(racer->start);
+        return NULL;
+    }
     value_fill(racer->key, racer->number, value, bytes);
     struct ist_put_item item = {.key = key_of(racer->key), .value = value, .value_bytes = bytes};
     pthread_barrier_wait(racer->start);
     racer->status = ist_put(racer->client, &item, 1, IST_IF_ABSENT, 0);
-    free(value);
+    rdma_memory_free(racer->client, value, bytes);
     return NULL;
 }
 

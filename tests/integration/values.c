@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/integration/rdma.h"
 #include "workload/content.h"
 
 #define KEY_ROOM 32
@@ -30,16 +31,81 @@ bool value_check(const char *key, const void *value, size_t bytes, uint64_t *ver
 }
 
 struct ist_client *client_open(const char *address) {
-    char endpoint[SERVER_ADDRESS_BYTES + 8], error[256] = "";
-    snprintf(endpoint, sizeof(endpoint), "%s%s", address[0] == '/' ? "unix:" : "", address);
     struct ist_client *client = NULL;
-    const struct ist_client_options options = {
-        .endpoints = endpoint, .connect_timeout_ns = PATIENCE_NS, .request_timeout_ns = PATIENCE_NS};
-    enum ist_status status = ist_client_new(&options, &client, error, sizeof(error));
+    char error[256];
+    enum ist_transport transport = rdma_is_here() ? IST_TRANSPORT_RDMA : IST_TRANSPORT_TCP;
+    enum ist_status status =
+        rdma_try_open(address, transport, rdma_client_device(), &client, error, sizeof(error));
     if (status != IST_OK) {
-        fail_msg("connecting to %s: %s: %s", endpoint, ist_status_name(status), error);
+        fail_msg("connecting to %s: %s: %s", address, ist_status_name(status), error);
     }
     return client;
+}
+
+/* Memory that a device may reach, until put back. */
+static uint8_t *borrow_memory(struct ist_client *client, size_t bytes) {
+    uint8_t *memory = malloc(bytes);
+    assert_non_null(memory);
+    assert_int_equal(ist_memory_register(client, memory, bytes), IST_OK);
+    return memory;
+}
+
+static void put_back(struct ist_client *client, uint8_t *memory, size_t bytes) {
+    assert_int_equal(ist_memory_unregister(client, memory, bytes), IST_OK);
+    free(memory);
+}
+
+enum ist_status put_items(struct ist_client *client, struct ist_put_item *items, size_t count,
+                          unsigned flags) {
+    size_t bytes = 0, at = 0;
+    for (size_t i = 0; i < count; i++) {
+        bytes += items[i].value_bytes;
+    }
+    if (!rdma_is_here() || bytes == 0) {
+        return ist_put(client, items, count, flags, 0);
+    }
+    uint8_t *memory = borrow_memory(client, bytes);
+    struct ist_put_item *copies = calloc(count, sizeof(*copies));
+    assert_non_null(copies);
+    for (size_t i = 0; i < count; i++) {
+        copies[i] = items[i];
+        copies[i].value = memcpy(memory + at, items[i].value, items[i].value_bytes);
+        at += items[i].value_bytes;
+    }
+    enum ist_status status = ist_put(client, copies, count, flags, 0);
+    for (size_t i = 0; i < count; i++) {
+        items[i].status = copies[i].status;
+    }
+    put_back(client, memory, bytes);
+    free(copies);
+    return status;
+}
+
+enum ist_status get_items(struct ist_client *client, struct ist_get_item *items, size_t count) {
+    size_t bytes = 0, at = 0;
+    for (size_t i = 0; i < count; i++) {
+        bytes += items[i].buffer_bytes;
+    }
+    if (!rdma_is_here() || bytes == 0) {
+        return ist_get(client, items, count, 0);
+    }
+    uint8_t *memory = borrow_memory(client, bytes);
+    struct ist_get_item *copies = calloc(count, sizeof(*copies));
+    assert_non_null(copies);
+    for (size_t i = 0; i < count; i++) {
+        copies[i] = items[i];
+        copies[i].buffer = memcpy(memory + at, items[i].buffer, items[i].buffer_bytes);
+        at += items[i].buffer_bytes;
+    }
+    enum ist_status status = ist_get(client, copies, count, 0);
+    for (size_t i = 0; i < count; i++) {
+        memcpy(items[i].buffer, copies[i].buffer, items[i].buffer_bytes);
+        items[i].value_bytes = copies[i].value_bytes;
+        items[i].status = copies[i].status;
+    }
+    put_back(client, memory, bytes);
+    free(copies);
+    return status;
 }
 
 struct ist_key key_of(const char *text) {
@@ -52,7 +118,7 @@ enum ist_status put_value(struct ist_client *client, const char *key, uint64_t v
     assert_non_null(value);
     value_fill(key, version, value, bytes);
     struct ist_put_item item = {.key = key_of(key), .value = value, .value_bytes = bytes};
-    enum ist_status status = ist_put(client, &item, 1, flags, 0);
+    enum ist_status status = put_items(client, &item, 1, flags);
     assert_int_equal(item.status, status);
     free(value);
     return status;
@@ -62,7 +128,7 @@ enum ist_status get_value(struct ist_client *client, const char *key, size_t byt
     void *value = malloc(bytes);
     assert_non_null(value);
     struct ist_get_item item = {.key = key_of(key), .buffer = value, .buffer_bytes = bytes};
-    enum ist_status status = ist_get(client, &item, 1, 0);
+    enum ist_status status = get_items(client, &item, 1);
     assert_int_equal(item.status, status);
     if (status == IST_OK) {
         assert_int_equal(item.value_bytes, bytes);

@@ -16,8 +16,13 @@ void value_fill(const char *key, uint64_t version, void *value, size_t bytes);
 /* False: some byte is not that of the version that the value itself names. Safe in any thread. */
 bool value_check(const char *key, const void *value, size_t bytes, uint64_t *version);
 
-/* Connected; the test fails when that fails. */
+/* Connected, over RDMA where tests have a device (see rdma.h); the test fails when that fails. */
 struct ist_client *client_open(const char *address);
+
+/* ist_put() and ist_get() with any memory: where values move over RDMA, by way of copies that a device may reach. */
+enum ist_status put_items(struct ist_client *client, struct ist_put_item *items, size_t count,
+                          unsigned flags);
+enum ist_status get_items(struct ist_client *client, struct ist_get_item *items, size_t count);
 
 /* One key each. put: bytes of (key, version). */
 enum ist_status put_value(struct ist_client *client, const char *key, uint64_t version, size_t bytes,
