@@ -50,7 +50,7 @@ PY := channel connection job module regions
 # the simulator
 HCA := async channel clock completion device fabric fault memory names number payload port post \
        queue_pair receive requester responder srq transition
-SIM := canary checker child coda command fabric fault history journal memory model network node operation plan server shrink sweep traffic world
+SIM := blocks canary checker child coda command fabric fault history journal memory model network node operation optimum plan policy policy_command server shrink sweep traffic world
 
 TESTS :=
 # base, store
@@ -143,6 +143,7 @@ TESTS += test_hca_parts
 TESTS += test_sim_model
 TESTS += test_sim_history
 TESTS += test_sim_network
+TESTS += test_sim_policy
 # tools: replay
 TESTS += test_replay_jobs
 TESTS += test_replay_report
