@@ -397,7 +397,7 @@ check-rxe: ## the tests that want a real kernel's soft-RoCE, and those of the ha
 rxe-kernel: ## build the kernel that makes these runs fast: some minutes, once a machine
 	@DEPS=$(DEPS) ci/rxe/kernel
 
-.PHONY: layers headers exports format coverage check demo bench bench-core
+.PHONY: layers headers exports format coverage check check-python-long demo bench bench-core bench-python
 layers: $(CORE) ## prove that the core does no I/O and that no room uses what it must not know
 	ci/layers $(CORE)
 
@@ -425,6 +425,9 @@ coverage: ## line coverage of the unit tests, as HTML; fails below 95% in store,
 check: ## install what is missing, build, run every test
 	@DEPS=$(DEPS) ci/check
 
+check-python-long: ## the Python package's tests, with a minute of each connector's load
+	@DEPS=$(DEPS) IST_TEST_SECONDS=60 CHECK=python ci/check
+
 demo: ## install what is missing, build, replay prefill/decode traffic against a daemon
 	@DEPS=$(DEPS) ci/deps build
 	@echo building
@@ -444,6 +447,11 @@ bench: ## build, measure a daemon beside what it is compared with: make bench BA
 	@DEPS=$(DEPS) ci/deps build
 	@$(MAKE) --no-print-directory -s -j$$(nproc) programs
 	@ci/bench $(B) --baseline=$(BASELINE) $(BENCH_OPTIONS)
+
+bench-python: ## how fast values of 1 MiB move through Python, beside the C bench
+	@DEPS=$(DEPS) ci/deps python
+	@$(MAKE) --no-print-directory -s -j$$(nproc) programs python-package
+	@PYTHONPATH=$(B)/python $(PYTHON) tests/python/throughput.py $(B)/infinistore-bench
 
 $(B)/bench_core: $(B)/obj/tests/bench_core.o $(CORE)
 	$(CC) $(LDFLAGS) -o $@ $^ $(NANOPB)
