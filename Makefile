@@ -46,7 +46,7 @@ BENCH := bench bench_crew bench_grammar bench_json bench_load bench_measure benc
 REPLAY := replay replay_client replay_jobs replay_json replay_options replay_plan replay_plot replay_report
 REPLAY += replay_run replay_series replay_server replay_tally replay_traffic
 # the extension module, and the package around it
-PY := channel connection job module regions
+PY := channel connection job module registered
 # the simulator
 HCA := async channel clock completion device fabric fault memory names number payload port post \
        queue_pair receive requester responder srq transition
