@@ -106,6 +106,15 @@ static void test_parse__baseline__with_and_without_a_value(void **state) {
     assert_true(options.raw && options.verify == IST_BENCH_VERIFY_NONE);
     assert_int_equal(parse(WORDS("--baseline", "redis"), NULL, &options, error), IST_BENCH_RUN);
     assert_true(!options.raw && options.rival == IST_BENCH_REDIS);
+    assert_int_equal(parse(WORDS("--baseline=perftest", "--transport", "rdma", "--dev-name", "rxe1"),
+                           NULL, &options, error),
+                     IST_BENCH_RUN);
+    assert_true(options.perftest && !options.raw && options.server_device == NULL);
+    assert_int_equal(parse(WORDS("--baseline=perftest", "--transport", "rdma"), NULL, &options, error),
+                     IST_BENCH_WRONG);
+    assert_string_equal(error, "--baseline perftest: it needs --transport rdma and --dev-name");
+    assert_int_equal(parse(WORDS("--baseline=perftest", "--dev-name", "rxe1"), NULL, &options, error),
+                     IST_BENCH_WRONG);
     assert_int_equal(parse(WORDS("--baseline=raw,memcached"), NULL, &options, error), IST_BENCH_RUN);
     assert_true(options.raw && options.rival == IST_BENCH_MEMCACHED);
 }

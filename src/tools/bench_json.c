@@ -71,6 +71,7 @@ static void put_result(struct ist_json *json, const struct ist_bench_report *rep
     put_uint(json, "values_read_back", result->read_back);
     put_other(json, moves ? "raw" : "ping_pong", &result->raw, moves ? "share" : "times_its_p50",
               result->of_raw);
+    put_other(json, "perftest", &result->perftest, "share", result->of_perftest);
     put_other(json, "memcpy", &result->copy, "share", result->of_copy);
     put_other(json, ist_bench_rival_name(report->options->rival), &result->rival, "times",
               result->of_rival);

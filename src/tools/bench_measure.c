@@ -27,7 +27,7 @@ struct tally {
     double round_rate; /* of the round, by the nanosecond */
 };
 
-enum { OURS, RIVAL, RAW, COPY, TALLIES };
+enum { OURS, RIVAL, RAW, COPY, PERFTEST, TALLIES };
 
 struct rounds {
     const struct ist_bench_measure *measure;
@@ -151,6 +151,27 @@ static enum ist_status round_copy(struct rounds *rounds, const struct ist_bench_
     return IST_OK;
 }
 
+/* As many values of the size, in its own way: between one buffer here and one there. */
+static enum ist_status round_perftest(struct rounds *rounds, const struct ist_bench_slice *slice) {
+    const struct ist_bench_measure *measure = rounds->measure;
+    uint64_t clients = measure->shape.clients;
+    const struct ist_bench_perftest_move move = {
+        .get = measure->op == IST_BENCH_GET,
+        .value_bytes = measure->set->value_bytes,
+        .depth = measure->shape.depth * measure->shape.batch,
+        .queue_pairs = clients,
+        .iterations = (slice->reached - slice->first) / clients,
+    };
+    double rate = 0;
+    enum ist_status status = ist_bench_perftest_run(measure->perftest, &move, &rate, rounds->error);
+    if (status == IST_OK && rate > 0) {
+        uint64_t bytes = (slice->reached - slice->first) * move.value_bytes;
+        tally_add(rounds, &rounds->tallies[PERFTEST], slice->reached - slice->first, bytes,
+                  (uint64_t)((double)bytes / rate * 1e9));
+    }
+    return status;
+}
+
 static void note_ratios(struct rounds *rounds) {
     double ours = rounds->tallies[OURS].round_rate;
     for (size_t i = RIVAL; i < TALLIES; i++) {
@@ -164,6 +185,7 @@ static void note_ratios(struct rounds *rounds) {
 /* All sides. Who is first in a round finds colder caches: they take turns. */
 static enum ist_status round_run(struct rounds *rounds, struct ist_bench_slice *slice) {
     const struct ist_bench_measure *measure = rounds->measure;
+    bool moves = measure->op == IST_BENCH_PUT || measure->op == IST_BENCH_GET;
     for (size_t i = 0; i < measure->side_count; i++) {
         size_t side = (rounds->number + i) % measure->side_count;
         enum ist_status status = round_load(rounds, &rounds->tallies[side], slice);
@@ -175,10 +197,16 @@ static enum ist_status round_run(struct rounds *rounds, struct ist_bench_slice *
     }
     if (measure->raw != NULL) {
         enum ist_status status = round_raw(rounds, slice);
-        bool moves = measure->op == IST_BENCH_PUT || measure->op == IST_BENCH_GET;
         if (status == IST_OK && moves) {
             status = round_copy(rounds, slice);
         }
+        if (status != IST_OK) {
+            return status;
+        }
+    }
+    rounds->tallies[PERFTEST].round_rate = 0; /* it cannot always tell */
+    if (measure->perftest != NULL && moves) {
+        enum ist_status status = round_perftest(rounds, slice);
         if (status != IST_OK) {
             return status;
         }
@@ -375,15 +403,16 @@ static void summarise(struct rounds *rounds, struct ist_bench_result *result) {
         .read_back = rounds->read_back,
     };
     struct ist_bench_figures *const figures[TALLIES] = {&result->ours, &result->rival, &result->raw,
-                                                        &result->copy};
+                                                        &result->copy, &result->perftest};
     for (size_t i = 0; i < TALLIES; i++) {
         const struct tally *tally = &rounds->tallies[i];
         ist_bench_figures_of(tally->requests, tally->bytes, tally->elapsed_ns, &tally->latency,
                              figures[i]);
     }
     struct tally *raw = &rounds->tallies[RAW], *copy = &rounds->tallies[COPY],
-                 *rival = &rounds->tallies[RIVAL];
+                 *rival = &rounds->tallies[RIVAL], *perftest = &rounds->tallies[PERFTEST];
     result->of_rival = ist_bench_median(rival->ratios, rival->ratio_count);
+    result->of_perftest = ist_bench_median(perftest->ratios, perftest->ratio_count);
     result->of_copy = ist_bench_median(copy->ratios, copy->ratio_count);
     result->of_raw = ist_bench_median(raw->ratios, raw->ratio_count);
     if (!moves && result->raw.p50_ns > 0) {

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "tools/bench_load.h"
+#include "tools/bench_perftest.h"
 #include "tools/bench_raw.h"
 #include "tools/bench_report.h"
 #include "tools/bench_set.h"
@@ -23,7 +24,8 @@ struct ist_bench_measure {
     struct ist_bench_report *report; /* for the line of progress */
     struct ist_bench_side sides[2];  /* ours, the rival */
     size_t side_count;
-    struct ist_bench_raw *raw; /* NULL: not asked for */
+    struct ist_bench_raw *raw;           /* NULL: not asked for */
+    struct ist_bench_perftest *perftest; /* the same */
     const struct ist_bench_memory *memory;
     struct ist_bench_set *set; /* all of it is stored on every side */
     enum ist_bench_op op;

@@ -166,7 +166,7 @@ static bool parse_verify(const char *text, struct ist_bench_options *options) {
 
 static bool parse_baseline(const char *text, struct ist_bench_options *options) {
     char word[WORD_MAX];
-    options->raw = false;
+    options->raw = options->perftest = false;
     options->rival = IST_BENCH_NO_RIVAL;
     for (const char *rest = text; rest != NULL;) {
         if (!next_word(&rest, word)) {
@@ -174,6 +174,8 @@ static bool parse_baseline(const char *text, struct ist_bench_options *options) 
         }
         if (strcmp(word, "raw") == 0) {
             options->raw = true;
+        } else if (strcmp(word, "perftest") == 0) {
+            options->perftest = true;
         } else if (options->rival == IST_BENCH_NO_RIVAL && strcmp(word, "redis") == 0) {
             options->rival = IST_BENCH_REDIS;
         } else if (options->rival == IST_BENCH_NO_RIVAL && strcmp(word, "memcached") == 0) {
@@ -183,6 +185,11 @@ static bool parse_baseline(const char *text, struct ist_bench_options *options) 
         }
     }
     return true;
+}
+
+static bool parse_server_device(const char *text, struct ist_bench_options *options) {
+    options->server_device = text;
+    return text[0] != '\0';
 }
 
 static bool parse_pin(const char *text, struct ist_bench_options *options) {
@@ -224,7 +231,9 @@ static const struct option options_known[] = {
     {"timeout", parse_timeout, "TIME", NULL, "of each request; default 30 s"},
     {"verify", parse_verify, "all|sample|none", NULL, "which values are checked; default all"},
     {"baseline", parse_baseline, "LIST", "raw",
-     "of raw, redis, memcached: measure those by turns; default raw"},
+     "of raw, redis, memcached, perftest: measure those by turns; default raw"},
+    {"server-dev-name", parse_server_device, "DEVICE", NULL,
+     "for perftest, on one machine: the server's device; default --dev-name"},
     {"pin", parse_pin, "CPUS", NULL, "run the clients on these CPUs"},
     {"pin-peers", parse_pin_peers, "CPUS", NULL, "run the servers of --baseline on these CPUs"},
     {"json", parse_json, "FILE", NULL, "write the results there too"},
@@ -301,6 +310,11 @@ enum ist_bench_asked ist_bench_options_parse(int argc, char *const *argv, const 
                      own != NULL ? own->help : shared->help);
             return IST_BENCH_WRONG;
         }
+    }
+    if (options->perftest &&
+        (options->transport.transport != IST_TRANSPORT_RDMA || options->transport.device == NULL)) {
+        snprintf(error, error_bytes, "--baseline perftest: it needs --transport rdma and --dev-name");
+        return IST_BENCH_WRONG;
     }
     return IST_BENCH_RUN;
 }

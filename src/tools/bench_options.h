@@ -41,7 +41,8 @@ struct ist_bench_options {
     uint64_t timeout_ns; /* of a request */
     struct ist_transport_options transport;
     enum ist_bench_verify verify;
-    bool raw;
+    bool raw, perftest;
+    const char *server_device; /* for perftest: NULL: the same as ours */
     enum ist_bench_rival rival;
     struct ist_bench_list pin, pin_peers; /* CPUs of our clients, of the servers that we start */
     const char *json_path;                /* NULL: none */

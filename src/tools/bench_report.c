@@ -231,6 +231,23 @@ static void print_rival(const struct ist_bench_report *report) {
     }
 }
 
+static void print_perftest(const struct ist_bench_report *report) {
+    FILE *out = report->out;
+    fprintf(out,
+            "\nAgainst perftest between the same devices: ib_read_bw for put, ib_write_bw for get\n"
+            "%s %14s %14s %7s\n",
+            case_head, "ours", "perftest", "share");
+    for (size_t i = 0; i < report->count; i++) {
+        const struct ist_bench_result *result = &report->results[i];
+        char ours[TEXT_MAX], theirs[TEXT_MAX];
+        if (result->perftest.requests > 0) {
+            print_case(out, result);
+            fprintf(out, " %14s %14s %7.2f\n", rate_text(result, &result->ours, ours),
+                    rate_text(result, &result->perftest, theirs), result->of_perftest);
+        }
+    }
+}
+
 static void print_verified(const struct ist_bench_report *report) {
     uint64_t values = 0, verified = 0, read_back = 0;
     char texts[3][TEXT_MAX];
@@ -248,12 +265,13 @@ static void print_verified(const struct ist_bench_report *report) {
 }
 
 void ist_bench_report_tail(struct ist_bench_report *report) {
-    bool moves = false, pings = false, rivals = false;
+    bool moves = false, pings = false, rivals = false, perftest = false;
     for (size_t i = 0; i < report->count; i++) {
         const struct ist_bench_result *result = &report->results[i];
         moves = moves || (result->raw.requests > 0 && moves_bytes(result));
         pings = pings || (result->raw.requests > 0 && !moves_bytes(result));
         rivals = rivals || result->rival.requests > 0;
+        perftest = perftest || result->perftest.requests > 0;
     }
     clear_progress(report);
     if (moves) {
@@ -264,6 +282,9 @@ void ist_bench_report_tail(struct ist_bench_report *report) {
     }
     if (rivals) {
         print_rival(report);
+    }
+    if (perftest) {
+        print_perftest(report);
     }
     print_verified(report);
     fflush(report->out);

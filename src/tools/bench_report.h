@@ -32,11 +32,12 @@ struct ist_bench_result {
     size_t batch, clients, depth;
     uint64_t rounds;
     struct ist_bench_figures ours;
-    struct ist_bench_figures raw;   /* put, get: the same bytes; exists, match: pings */
-    struct ist_bench_figures rival; /* redis or memcached */
-    struct ist_bench_figures copy;  /* memcpy */
+    struct ist_bench_figures raw;      /* put, get: the same bytes; exists, match: pings */
+    struct ist_bench_figures rival;    /* redis or memcached */
+    struct ist_bench_figures copy;     /* memcpy */
+    struct ist_bench_figures perftest; /* put: ib_read_bw; get: ib_write_bw; no latencies */
     /* Ours divided by theirs, the median over the rounds; 0: not measured. Of raw pings: of the p50s. */
-    double of_raw, of_rival, of_copy;
+    double of_raw, of_rival, of_copy, of_perftest;
     uint64_t values, verified; /* that were got, and of these, checked and right */
     uint64_t read_back;        /* values that were put, then got once more to check them */
 };

@@ -28,6 +28,7 @@ struct run {
     uint64_t working_set_bytes;
     struct ist_bench_scout scout;
     struct ist_bench_raw *raw;
+    struct ist_bench_perftest *perftest;
     struct ist_bench_rival_server *rival;
     struct ist_bench_memory memory;
     struct ist_bench_set set;
@@ -103,6 +104,7 @@ static void set_up(struct run *run) {
         .sides = {{ist_bench_store(), run->options->endpoint}},
         .side_count = 1,
         .raw = run->raw,
+        .perftest = run->perftest,
         .memory = &run->memory,
         .set = &run->set,
     };
@@ -252,6 +254,12 @@ static enum ist_status start_others(struct run *run) {
         status = ist_bench_raw_new(unix_socket, run->working_set_bytes, &options->pin_peers, &run->raw,
                                    run->error);
     }
+    if (status == IST_OK && options->perftest) {
+        const char *device = options->transport.device;
+        status = ist_bench_perftest_new(
+            device, options->server_device != NULL ? options->server_device : device, &options->pin,
+            &options->pin_peers, &run->perftest, run->error);
+    }
     return status;
 }
 
@@ -281,6 +289,7 @@ enum ist_status ist_bench_run(const struct ist_bench_options *options, struct is
     }
     ist_bench_memory_fini(&run.memory);
     ist_bench_raw_free(run.raw);
+    ist_bench_perftest_free(run.perftest);
     ist_bench_rival_free(run.rival);
     return status;
 }
