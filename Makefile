@@ -32,7 +32,7 @@ BASE := alloc hash json log size status timers
 STORE := runs pool index evict store
 WIRE := frame codec codec_keys codec_parts
 ENGINE := deadline engine get inbox outbox put request session stats transfer
-VERBS := completion device gid memory queue_pair
+VERBS := completion device gid gid_table memory queue_pair survey
 CLIENT := attempt client connection driver endpoint exchange handshake link metrics receive regions remote reply request \
           resolver stage upgrade
 WORKLOAD := block_key content generator model source trace unlimited unpack
@@ -46,11 +46,13 @@ BENCH := bench bench_crew bench_grammar bench_json bench_load bench_measure benc
 REPLAY := replay replay_client replay_jobs replay_json replay_options replay_plan replay_plot replay_report
 REPLAY += replay_run replay_series replay_server replay_tally replay_traffic
 # the extension module, and the package around it
-PY := channel connection job module registered
+PY := channel connection job module regions
+DOCTOR := doctor doctor_findings doctor_json doctor_judge_devices doctor_judge_machine doctor_machine doctor_names \
+          doctor_options doctor_text
 # the simulator
 HCA := async channel clock completion device fabric fault memory names number payload port post \
        queue_pair receive requester responder srq transition
-SIM := blocks canary checker child coda command fabric fault history journal memory model network node operation optimum plan policy policy_command server shrink sweep traffic world
+SIM := canary checker child coda command fabric fault history journal memory model network node operation plan server shrink sweep traffic world
 
 TESTS :=
 # base, store
@@ -80,6 +82,8 @@ TESTS += test_client
 TESTS += test_client_connect
 TESTS += test_client_rdma
 TESTS += test_client_rdma_faults
+TESTS += test_client_rdma_hostile
+TESTS += test_client_rdma_crowd
 TESTS += test_client_threads
 TESTS += test_deadlines
 TESTS += test_endpoint
@@ -89,6 +93,7 @@ TESTS += test_request
 # verbs
 TESTS += test_gid
 TESTS += test_queue_pair
+TESTS += test_survey
 # daemon
 TESTS += test_admin
 TESTS += test_announce
@@ -128,6 +133,8 @@ TESTS += test_transport
 # tools: bench
 TESTS += test_histogram test_bench_options test_bench_perftest test_bench_set test_bench_crew test_bench_load
 TESTS += test_bench_raw test_bench_text test_bench_report test_bench_measure
+# tools: doctor
+TESTS += test_doctor test_doctor_machine test_doctor_report
 # the simulator
 TESTS += test_hca_transfer
 TESTS += test_hca_states
@@ -143,7 +150,6 @@ TESTS += test_hca_parts
 TESTS += test_sim_model
 TESTS += test_sim_history
 TESTS += test_sim_network
-TESTS += test_sim_policy
 # tools: replay
 TESTS += test_replay_jobs
 TESTS += test_replay_report
@@ -151,7 +157,7 @@ TESTS += test_replay_options
 TESTS += test_replay_plan
 TESTS += test_replay_series
 # the fuzzers
-FUZZ := codec frame session splits
+FUZZ := codec exchange frame hca http options pool session size splits store trace
 # what every RC device does: run on the software HCA here, on real devices by whoever has them
 CONFORMANCE := deviations errors link objects transfers verbs
 HARNESS := cli harness http program pty raw rdma values
@@ -170,10 +176,11 @@ INTEGRATION += test_cli
 INTEGRATION += test_cli_live
 INTEGRATION += test_replay
 INTEGRATION += test_bench
+INTEGRATION += test_doctor
 # those short enough to run under valgrind too
 INTEGRATION_VALGRIND := test_hostile test_semantics test_batches test_crowd test_http
 # those that run beside soft-RoCE devices: names below tests/
-RXE :=
+RXE := integration/test_doctor
 RXE += integration/rxe_operations
 # what holds over TCP, with values that go over RDMA
 RXE += integration/test_semantics
@@ -194,7 +201,8 @@ CLI_O := $(call objects,tools,$(CLI))
 HCA_O := $(HCA:%=$(B)/obj/sim/hca/%.o)
 SIM_O := $(SIM:%=$(B)/obj/sim/%.o)
 BENCH_O := $(call objects,tools,$(BENCH) $(REPLAY))
-MAIN_O := $(B)/obj/src/daemon/main.o $(B)/obj/src/tools/cli.o $(B)/obj/src/tools/bench.o
+DOCTOR_O := $(call objects,tools,$(DOCTOR))
+MAIN_O := $(B)/obj/src/daemon/main.o $(B)/obj/src/tools/cli.o $(B)/obj/src/tools/bench.o $(B)/obj/src/tools/doctor.o
 
 CORE := $(B)/libcore.a
 LIB_A := $(B)/libinfinistore.a
@@ -203,7 +211,7 @@ ROOMS := $(B)/librooms.a
 HCA_A := $(B)/libhca.a
 FUZZ_PROGRAMS := $(FUZZ:%=$(B)/fuzz/%)
 SIM_A := $(B)/libsim.a
-PROGRAMS := $(B)/infinistore $(B)/infinistore-cli $(B)/infinistore-bench
+PROGRAMS := $(B)/infinistore $(B)/infinistore-cli $(B)/infinistore-bench $(B)/infinistore-doctor
 SIMULATOR := $(B)/infinistore-sim
 CONFORMANCE_O := $(CONFORMANCE:%=$(B)/obj/tests/conformance/%.o)
 CONFORMANCE_HCA := $(B)/tests/conformance/verbs_hca
@@ -237,7 +245,7 @@ $(B)/obj/src/wire/codec.o $(B)/obj/src/wire/codec_keys.o: $(B)/gen/wire/infinist
 
 $(CORE): $(BASE_O) $(STORE_O) $(WIRE_O) $(ENGINE_O)
 $(ROOMS): $(BASE_O) $(STORE_O) $(WIRE_O) $(ENGINE_O) $(VERBS_O) $(CLIENT_O) $(WORKLOAD_O) \
-          $(filter-out $(MAIN_O),$(DAEMON_O) $(CLI_O) $(BENCH_O))
+          $(filter-out $(MAIN_O),$(DAEMON_O) $(CLI_O) $(BENCH_O) $(DOCTOR_O))
 $(HCA_A): $(HCA_O)
 $(SIM_A): $(SIM_O)
 $(CORE) $(ROOMS) $(HCA_A) $(SIM_A):
@@ -294,6 +302,9 @@ python: ## the Python package, as a wheel below build/
 print-package:
 	@echo $(PACKAGE)
 
+$(B)/infinistore-doctor: $(DOCTOR_O) $(VERBS_O) $(WIRE_O) $(BASE_O)
+	$(CC) $(LDFLAGS) -o $@ $^ $(NANOPB) -libverbs
+
 # Known bugs for the simulator to find: calls that sim/canary_wrap.c may answer otherwise.
 SIM_WRAPPED := store_reserve store_commit store_abort store_acquire store_release store_remove store_purge \
                store_match_prefix store_exists evict_pin evict_unpin put_commit outbox_push outbox_reserve \
@@ -335,6 +346,8 @@ FUZZ_ENGINE := $(if $(filter fuzz afl,$(VARIANT)),-fsanitize=fuzzer,$(B)/obj/fuz
 FUZZ_SHARED := $(B)/obj/fuzz/fuzz.o $(B)/obj/tests/support.o
 $(B)/fuzz/session: $(patsubst %,$(B)/obj/fuzz/%.o,listener phrase script session_seeds)
 $(B)/fuzz/splits: $(patsubst %,$(B)/obj/fuzz/%.o,phrase script)
+$(B)/fuzz/hca: $(B)/obj/tests/hca_pair.o
+$(B)/fuzz/exchange: $(B)/obj/fuzz/script.o
 # All but the tools: a fuzzer's build is slow enough.
 FUZZ_A := $(B)/libfuzz.a
 $(FUZZ_A): $(BASE_O) $(STORE_O) $(WIRE_O) $(ENGINE_O) $(VERBS_O) $(CLIENT_O) $(WORKLOAD_O) \
@@ -397,7 +410,7 @@ check-rxe: ## the tests that want a real kernel's soft-RoCE, and those of the ha
 rxe-kernel: ## build the kernel that makes these runs fast: some minutes, once a machine
 	@DEPS=$(DEPS) ci/rxe/kernel
 
-.PHONY: layers headers exports format coverage check check-python-long demo bench bench-core bench-python
+.PHONY: layers headers exports format coverage check demo bench bench-core
 layers: $(CORE) ## prove that the core does no I/O and that no room uses what it must not know
 	ci/layers $(CORE)
 
@@ -425,9 +438,6 @@ coverage: ## line coverage of the unit tests, as HTML; fails below 95% in store,
 check: ## install what is missing, build, run every test
 	@DEPS=$(DEPS) ci/check
 
-check-python-long: ## the Python package's tests, with a minute of each connector's load
-	@DEPS=$(DEPS) IST_TEST_SECONDS=60 CHECK=python ci/check
-
 demo: ## install what is missing, build, replay prefill/decode traffic against a daemon
 	@DEPS=$(DEPS) ci/deps build
 	@echo building
@@ -448,18 +458,13 @@ bench: ## build, measure a daemon beside what it is compared with: make bench BA
 	@$(MAKE) --no-print-directory -s -j$$(nproc) programs
 	@ci/bench $(B) --baseline=$(BASELINE) $(BENCH_OPTIONS)
 
-bench-python: ## how fast values of 1 MiB move through Python, beside the C bench
-	@DEPS=$(DEPS) ci/deps python
-	@$(MAKE) --no-print-directory -s -j$$(nproc) programs python-package
-	@PYTHONPATH=$(B)/python $(PYTHON) tests/python/throughput.py $(B)/infinistore-bench
-
 $(B)/bench_core: $(B)/obj/tests/bench_core.o $(CORE)
 	$(CC) $(LDFLAGS) -o $@ $^ $(NANOPB)
 bench-core: $(B)/bench_core ## how fast index, pool and eviction are without any I/O
 	$<
 
 # ---- install -------------------------------------------------------------------------------------
-MAN1 := src/daemon/infinistore.1 src/tools/infinistore-cli.1 src/tools/infinistore-bench.1
+MAN1 := src/daemon/infinistore.1 src/tools/infinistore-cli.1 src/tools/infinistore-bench.1 src/tools/infinistore-doctor.1
 MAN3 := src/client/infinistore.3
 .PHONY: install
 install: all ## install below DESTDIR/PREFIX (default /usr/local)

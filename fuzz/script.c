@@ -156,7 +156,9 @@ static size_t write_draft(const struct draft *draft, uint8_t *data, size_t bytes
         script_record(&script, record->kind, record->argument, record->data.data, record->data.bytes);
     }
     size_t bytes = script.bytes < bytes_max ? script.bytes : bytes_max;
-    memcpy(data, script.data, bytes);
+    if (bytes > 0) {
+        memcpy(data, script.data, bytes);
+    }
     script_free(&script);
     return bytes;
 }

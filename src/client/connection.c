@@ -304,7 +304,8 @@ bool ist_connection_spin(struct ist_connection *connection, uint64_t now_ns) {
 }
 
 bool ist_connection_arm(struct ist_connection *connection, uint64_t now_ns) {
-    return ist_connection_is_remote(connection) && ist_link_arm(&connection->link) &&
+    return ist_connection_is_remote(connection) &&
+           ist_link_arm(&connection->link, ist_exchange_wants_send(connection->exchange)) &&
            ist_connection_spin(connection, now_ns);
 }
 

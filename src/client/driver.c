@@ -60,7 +60,7 @@ static bool watch_source(struct ist_driver *driver, enum ist_connection_source s
     if (wait.fd < 0 || (!is_new && wait.events == watched->events)) {
         return true;
     }
-    struct epoll_event event = {.events = epoll_events_of(wait.events)};
+    struct epoll_event event = {.events = epoll_events_of(wait.events), .data.u32 = source};
     /* A descriptor that was closed has left by itself. */
     if (epoll_ctl(driver->epoll_fd, is_new ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, wait.fd, &event) != 0) {
         return false;
@@ -111,7 +111,7 @@ static bool open_fds(struct ist_driver *driver) {
     driver->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     driver->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     driver->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    struct epoll_event event = {.events = EPOLLIN};
+    struct epoll_event event = {.events = EPOLLIN, .data.u32 = IST_SOURCES};
     return driver->epoll_fd >= 0 && driver->timer_fd >= 0 && driver->event_fd >= 0 &&
            epoll_ctl(driver->epoll_fd, EPOLL_CTL_ADD, driver->timer_fd, &event) == 0 &&
            epoll_ctl(driver->epoll_fd, EPOLL_CTL_ADD, driver->event_fd, &event) == 0;
@@ -310,8 +310,22 @@ static size_t work(struct ist_driver *driver, const short ready[IST_SOURCES], ui
     return count;
 }
 
+/* Over a socket it costs as much to ask as to try; over RDMA one call tells of all sources. */
+static void look_ready(struct ist_driver *driver, short ready[IST_SOURCES]) {
+    struct epoll_event events[IST_SOURCES + 2];
+    bool asks = ist_connection_is_remote(&driver->connection);
+    int count = asks ? epoll_wait(driver->epoll_fd, events, IST_SOURCES + 2, 0) : -1;
+    for (unsigned i = 0; i < IST_SOURCES; i++) {
+        ready[i] = count < 0 ? POLLIN | POLLOUT : 0;
+    }
+    for (int i = 0; i < count; i++) {
+        if (events[i].data.u32 < IST_SOURCES) {
+            ready[events[i].data.u32] = POLLIN | POLLOUT;
+        }
+    }
+}
+
 size_t ist_driver_process(struct ist_driver *driver) {
-    static const short all[IST_SOURCES] = {POLLIN | POLLOUT, POLLIN, POLLIN};
     pthread_mutex_lock(&driver->lock);
     size_t count = 0;
     if (!is_caller(driver)) {
@@ -322,7 +336,9 @@ size_t ist_driver_process(struct ist_driver *driver) {
         }
         unsigned turns = 0;
         do {
-            count += work(driver, all, now_ns);
+            short ready[IST_SOURCES];
+            look_ready(driver, ready);
+            count += work(driver, ready, now_ns);
         } while (driver->connection.recv_more && ++turns < TURNS_MAX);
         arm(driver, now_ns);
         wake_leader(driver);

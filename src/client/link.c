@@ -117,7 +117,9 @@ enum ist_status ist_link_open(struct ist_link *link, const uint8_t *peer, struct
     link->why[0] = '\0';
     enum ist_status status = open_device(link);
     if (status == IST_OK) {
-        link->failed = link->armed = false;
+        /* A new queue is armed for all. */
+        link->failed = link->has_event = false;
+        link->armed = IST_LINK_ARMED_FOR_ALL;
         status = make_queue_pair(link, peer);
     }
     if (status != IST_OK) {
@@ -163,7 +165,8 @@ void ist_link_close(struct ist_link *link) {
     ist_completion_free(link->completion);
     link->queue_pair = NULL;
     link->completion = NULL;
-    link->failed = link->armed = false;
+    link->failed = link->has_event = false;
+    link->armed = IST_LINK_NOT_ARMED;
 }
 
 void ist_link_drop_device(struct ist_link *link) {
@@ -188,15 +191,18 @@ int ist_link_device_fd(const struct ist_link *link) {
 }
 
 void ist_link_woken(struct ist_link *link) {
-    link->armed = false;
+    link->armed = IST_LINK_NOT_ARMED;
+    link->has_event = true;
 }
 
-bool ist_link_arm(struct ist_link *link) {
-    if (link->queue_pair == NULL || link->armed) {
+bool ist_link_arm(struct ist_link *link, bool for_all) {
+    enum ist_link_armed wanted = for_all ? IST_LINK_ARMED_FOR_ALL : IST_LINK_ARMED_FOR_MESSAGES;
+    if (link->queue_pair == NULL || link->armed >= wanted) {
         return false;
     }
-    link->armed = true;
-    ist_completion_arm(link->completion);
+    ist_completion_arm_again(link->completion, link->has_event, !for_all);
+    link->armed = wanted;
+    link->has_event = false;
     return true;
 }
 
@@ -307,7 +313,7 @@ bool ist_link_run(struct ist_link *link, struct ist_exchange *exchange) {
         total += count;
     }
     if (total >= TURN_MESSAGES) {
-        link->armed = false; /* no event comes for what is still there */
+        link->armed = IST_LINK_NOT_ARMED; /* no event comes for what is still there */
     }
     return total > 0;
 }

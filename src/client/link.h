@@ -37,6 +37,8 @@ struct ist_link_config {
     int hint_gid_index;
 };
 
+enum ist_link_armed { IST_LINK_NOT_ARMED, IST_LINK_ARMED_FOR_MESSAGES, IST_LINK_ARMED_FOR_ALL };
+
 struct ist_link {
     struct ist_link_config config;
     const struct ist_alloc *alloc;
@@ -46,7 +48,8 @@ struct ist_link {
     struct ist_completion *completion;
     struct ist_queue_pair *queue_pair;
     uint64_t queue_pair_generation, device_generation; /* count those that there were */
-    bool armed;                                        /* the descriptor tells of the next message */
+    enum ist_link_armed armed;                         /* what the descriptor tells of */
+    bool has_event;                                    /* it has told, and this was not taken off it */
     bool failed;                                       /* the queue pair is of no use any more */
     bool device_failed, port_down;
     char why[IST_LINK_WHY_BYTES]; /* of the last failure, and what the device said last */
@@ -76,8 +79,8 @@ int ist_link_device_fd(const struct ist_link *link);
 /* The first descriptor has become readable. */
 void ist_link_woken(struct ist_link *link);
 /* The descriptor becomes readable with the next message, or has become so; run() once more, then sleep. False: that was so
- * already. */
-bool ist_link_arm(struct ist_link *link);
+ * already. for_all: also when there is room to send again. */
+bool ist_link_arm(struct ist_link *link, bool for_all);
 /* Takes what the device tells. */
 void ist_link_take_events(struct ist_link *link);
 

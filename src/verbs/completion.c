@@ -204,13 +204,27 @@ void ist_completion_take(struct ist_completion *completion) {
     acknowledge(completion);
 }
 
-void ist_completion_arm(struct ist_completion *completion) {
-    ist_completion_take(completion);
-    int error = ibv_req_notify_cq(completion->queue, 0);
+static void request_event(struct ist_completion *completion, bool solicited_only) {
+    int error = ibv_req_notify_cq(completion->queue, solicited_only);
     if (error != 0) {
         errno = error;
         (void)failed(completion, "the completion queue cannot be armed");
     }
+}
+
+void ist_completion_arm(struct ist_completion *completion) {
+    ist_completion_take(completion);
+    request_event(completion, false);
+}
+
+void ist_completion_arm_again(struct ist_completion *completion, bool has_event, bool messages_only) {
+    struct ibv_cq *queue;
+    void *context;
+    if (has_event && ibv_get_cq_event(completion->channel, &queue, &context) == 0) {
+        completion->unacknowledged++;
+        acknowledge(completion);
+    }
+    request_event(completion, messages_only);
 }
 
 /* ---- who is here ------------------------------------------------------------------------------------ */

@@ -47,6 +47,10 @@ void ist_completion_take(struct ist_completion *completion);
 /* The same, and arms the queue for the next one. Poll until there is nothing after this:
  * what completed before the arming gives no event. */
 void ist_completion_arm(struct ist_completion *completion);
+/* The same with as few system calls as can be. has_event: the descriptor has become readable since the last arming, which
+ * gives one event at most. messages_only: it shall do so for messages with bytes, and for failures; what has been sent, and
+ * credits, are not worth it. */
+void ist_completion_arm_again(struct ist_completion *completion, bool has_event, bool messages_only);
 
 enum ist_completion_kind {
     IST_COMPLETION_SENT,     /* requests of this queue pair: see ist_queue_pair_retire() */

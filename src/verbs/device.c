@@ -3,13 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <net/if.h>
 #include <stdio.h>
 #include <string.h>
 
 #include <infiniband/verbs.h>
 
-#define GIDS_MAX 256u
+#include "verbs/gid_table.h"
 
 struct ist_device {
     struct ist_device_config config;
@@ -66,14 +65,15 @@ static bool find_port(struct ist_device *device, unsigned ports, char *why, size
     return false;
 }
 
-static void read_limits(struct ist_device *device, const struct ibv_device_attr *attributes) {
-    device->limits.queue_pair_wr = positive(attributes->max_qp_wr);
-    device->limits.sge = positive(attributes->max_sge);
-    device->limits.cqe = positive(attributes->max_cqe);
-    device->limits.srq_wr = positive(attributes->max_srq_wr);
-    device->limits.reads_out = positive(attributes->max_qp_init_rd_atom);
-    device->limits.reads_in = positive(attributes->max_qp_rd_atom);
-    device->limits.registration_bytes = attributes->max_mr_size;
+void ist_device_read_limits(const struct ibv_device_attr *attributes,
+                            struct ist_device_limits *limits) {
+    limits->queue_pair_wr = positive(attributes->max_qp_wr);
+    limits->sge = positive(attributes->max_sge);
+    limits->cqe = positive(attributes->max_cqe);
+    limits->srq_wr = positive(attributes->max_srq_wr);
+    limits->reads_out = positive(attributes->max_qp_init_rd_atom);
+    limits->reads_in = positive(attributes->max_qp_rd_atom);
+    limits->registration_bytes = attributes->max_mr_size;
 }
 
 /* Nothing of it is left when this fails. */
@@ -94,7 +94,7 @@ static bool open_device(struct ist_device *device, struct ibv_device *found, cha
     if (!find_port(device, attributes.phys_port_cnt, why, why_bytes)) {
         goto no_device;
     }
-    read_limits(device, &attributes);
+    ist_device_read_limits(&attributes, &device->limits);
     struct ist_gid_entry gid;
     if (ist_device_gid(device, NULL, &gid) != IST_OK) {
         snprintf(why, why_bytes, "%s port %u has no usable GID", name, device->port);
@@ -189,41 +189,11 @@ struct ibv_pd *ist_device_domain(const struct ist_device *device) {
 
 /* ---- GIDs ------------------------------------------------------------------------------------------- */
 
-static enum ist_gid_type type_of(uint32_t type) {
-    return type == IBV_GID_TYPE_ROCE_V2   ? IST_GID_ROCE_V2
-           : type == IBV_GID_TYPE_ROCE_V1 ? IST_GID_ROCE_V1
-                                          : IST_GID_INFINIBAND;
-}
-
-static bool interface_is_here(uint32_t index) {
-    char name[IF_NAMESIZE];
-    return index == 0 || if_indextoname(index, name) != NULL;
-}
-
-/* The port's entries; returns how many. */
-static size_t read_gids(const struct ist_device *device, struct ibv_gid_entry *all,
-                        struct ist_gid_entry *entries) {
-    ssize_t found = ibv_query_gid_table(device->context, all, GIDS_MAX, 0);
-    size_t count = 0;
-    for (ssize_t i = 0; i < found; i++) {
-        if (all[i].port_num != device->port) {
-            continue;
-        }
-        struct ist_gid_entry *entry = &entries[count++];
-        *entry = (struct ist_gid_entry){.index = all[i].gid_index,
-                                        .type = type_of(all[i].gid_type),
-                                        .is_here = interface_is_here(all[i].ndev_ifindex)};
-        memcpy(entry->gid, all[i].gid.raw, IST_GID_LENGTH);
-    }
-    return count;
-}
-
 enum ist_status ist_device_gid(const struct ist_device *device, const uint8_t *peer,
                                struct ist_gid_entry *gid) {
-    struct ibv_gid_entry all[GIDS_MAX];
-    struct ist_gid_entry entries[GIDS_MAX];
+    struct ist_gid_entry entries[IST_GID_TABLE_MAX];
     uint8_t source[IST_GID_LENGTH];
-    size_t count = read_gids(device, all, entries);
+    size_t count = ist_gid_table_read(device->context, device->port, entries);
     bool has_source = peer != NULL && !device->infiniband && ist_gid_source(peer, source);
     const struct ist_gid_entry *best =
         ist_gid_choose(entries, count, has_source ? source : NULL, device->config.hint_gid_index);

@@ -34,6 +34,10 @@ struct ist_device_limits {
     bool relaxed_ordering;
 };
 
+/* All but the port's. */
+struct ibv_device_attr;
+void ist_device_read_limits(const struct ibv_device_attr *attributes, struct ist_device_limits *limits);
+
 /* Returns OK; DEVICE (no such device, none with an active port, no permission, no usable GID: `why` says which; it is
  * not logged, since whoever wanted RDMA decides how bad that is); NO_MEMORY.
  * why: a line of `why_bytes`, written unless OK. device: owned: ist_device_close(). */

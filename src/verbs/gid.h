@@ -16,7 +16,8 @@ struct ist_gid_entry {
     uint8_t gid[IST_GID_LENGTH];
     uint32_t index; /* in the port's table */
     enum ist_gid_type type;
-    bool is_here; /* its network interface is in this namespace, or it has none (InfiniBand) */
+    uint32_t interface; /* its network interface's index, in whichever namespace; 0: none */
+    bool is_here;       /* its network interface is in this namespace, or it has none (InfiniBand) */
 };
 
 /* Higher is better. */

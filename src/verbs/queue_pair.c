@@ -339,7 +339,9 @@ void ist_queue_pair_add_message(struct ist_queue_pair *queue_pair, uint32_t byte
     struct ibv_send_wr *request = add_send(queue_pair);
     const struct ist_piece piece = {(uintptr_t)from, bytes, queue_pair->region.lkey};
     set_pieces(queue_pair, request, &piece, 1);
-    request->send_flags = bytes <= queue_pair->inline_bytes ? IBV_SEND_INLINE : 0;
+    /* It may wake a peer that sleeps for messages only. */
+    request->send_flags =
+        IBV_SEND_SOLICITED | (bytes <= queue_pair->inline_bytes ? IBV_SEND_INLINE : 0u);
     queue_pair->slots_taken++;
     queue_pair->credits--;
 }

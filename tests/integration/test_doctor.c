@@ -1,0 +1,111 @@
+/* infinistore-doctor as a program: what it says of the machine that it runs on, be that without a device or, beside
+ * soft-RoCE devices, with some. */
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/integration/harness.h"
+#include "tests/integration/program.h"
+
+#define DOCTOR(outcome, ...)                                                                           \
+    program_run(                                                                                       \
+        &(const struct program){                                                                       \
+            .arguments = (const char *const[]){program_path("infinistore-doctor"), __VA_ARGS__ NULL}}, \
+        outcome)
+
+static json_t *report_of(const struct outcome *outcome) {
+    json_error_t error;
+    json_t *root = json_loads(outcome->out, JSON_REJECT_DUPLICATES, &error);
+    if (root == NULL) {
+        fail_msg("%s in %s%s", error.text, outcome->out, outcome->err);
+    }
+    return root;
+}
+
+static void test_report__as_json__code_and_figures_agree(void **state) {
+    (void)state;
+    struct outcome outcome;
+    DOCTOR(&outcome, "--json", );
+    json_t *root = report_of(&outcome);
+    size_t devices = json_array_size(json_object_get(root, "devices"));
+    bool has_problems = json_integer_value(json_object_get(root, "problems")) > 0;
+    bool rdma = json_is_true(json_object_get(json_object_get(root, "infinistore"), "rdma"));
+    assert_true(rdma <= (devices > 0));
+    assert_true(rdma || has_problems);
+    assert_int_equal(outcome.code, has_problems ? 1 : 0);
+    assert_int_equal(outcome.err_bytes, 0);
+    json_decref(root);
+    outcome_free(&outcome);
+}
+
+static bool has_logged(const struct server *server, const char *text) {
+    char *log = server_log(server);
+    bool found = strstr(log, text) != NULL;
+    free(log);
+    return found;
+}
+
+/* What it says of a machine, the daemon does. */
+static void test_report__and_the_daemons_log__agree(void **state) {
+    (void)state;
+    struct outcome outcome;
+    DOCTOR(&outcome, "--json", );
+    json_t *root = report_of(&outcome);
+    bool rdma = json_is_true(json_object_get(json_object_get(root, "infinistore"), "rdma"));
+    struct server *server = server_start("--prealloc-size", "16M");
+    assert_eventually(has_logged(server, rdma ? "RDMA on " : "no RDMA, serving TCP only"));
+    server_stop(server);
+    json_decref(root);
+    outcome_free(&outcome);
+}
+
+static void test_report__as_text__same_code_and_a_last_line(void **state) {
+    (void)state;
+    struct outcome json, text;
+    DOCTOR(&json, "--json", );
+    DOCTOR(&text);
+    assert_int_equal(text.code, json.code);
+    assert_int_equal(strncmp(text.out, "infinistore-doctor ", 19), 0);
+    assert_non_null(strstr(text.out, "\nFindings\n"));
+    assert_true(text.out_bytes > 0 && text.out[text.out_bytes - 1] == '\n');
+    outcome_free(&json);
+    outcome_free(&text);
+}
+
+static void test_options__no_such_device__problem_that_names_it(void **state) {
+    (void)state;
+    struct outcome outcome;
+    DOCTOR(&outcome, "--dev-name", "nobody0", );
+    assert_int_equal(outcome.code, 1);
+    assert_non_null(strstr(outcome.out, "problem  infinistore: it would serve TCP only: "));
+    outcome_free(&outcome);
+}
+
+static void test_options__help_version_and_wrong_ones__codes(void **state) {
+    (void)state;
+    struct outcome outcome;
+    DOCTOR(&outcome, "--help", );
+    assert_int_equal(outcome.code, 0);
+    assert_non_null(strstr(outcome.out, "Usage: infinistore-doctor"));
+    outcome_free(&outcome);
+    DOCTOR(&outcome, "--version", );
+    assert_int_equal(outcome.code, 0);
+    assert_int_equal(strncmp(outcome.out, "infinistore-doctor ", 19), 0);
+    outcome_free(&outcome);
+    DOCTOR(&outcome, "--nonsense", );
+    assert_int_equal(outcome.code, 2);
+    assert_int_equal(outcome.out_bytes, 0);
+    assert_non_null(strstr(outcome.err, "--nonsense"));
+    outcome_free(&outcome);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        integration_test(test_report__as_json__code_and_figures_agree),
+        integration_test(test_report__and_the_daemons_log__agree),
+        integration_test(test_report__as_text__same_code_and_a_last_line),
+        integration_test(test_options__no_such_device__problem_that_names_it),
+        integration_test(test_options__help_version_and_wrong_ones__codes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
