@@ -288,7 +288,9 @@ static _Noreturn void serve(const struct ist_bench_perftest *perftest, pid_t par
     struct ist_bench_perftest_move move;
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
     while (getppid() == parent && recv(perftest->fd, &move, sizeof move, 0) == sizeof move) {
-        struct answer answer = {.status = IST_AGAIN};
+        struct answer answer;
+        memset(&answer, 0, sizeof answer);
+        answer.status = IST_AGAIN;
         for (unsigned i = 0; i < ATTEMPTS && answer.status == IST_AGAIN; i++) {
             answer.status = attempt(perftest, &move, &answer);
         }
@@ -346,7 +348,14 @@ enum ist_status ist_bench_perftest_run(struct ist_bench_perftest *perftest,
                                        const struct ist_bench_perftest_move *move,
                                        double *bytes_per_second, char *error) {
     struct answer answer;
-    if (send(perftest->fd, move, sizeof *move, MSG_NOSIGNAL) != sizeof *move ||
+    struct ist_bench_perftest_move question;
+    memset(&question, 0, sizeof question); /* what lies between its members is sent, too */
+    question.get = move->get;
+    question.value_bytes = move->value_bytes;
+    question.depth = move->depth;
+    question.queue_pairs = move->queue_pairs;
+    question.iterations = move->iterations;
+    if (send(perftest->fd, &question, sizeof question, MSG_NOSIGNAL) != sizeof question ||
         recv(perftest->fd, &answer, sizeof answer, 0) != sizeof answer) {
         snprintf(error, IST_BENCH_ERROR_MAX, "--baseline perftest: who starts it is gone");
         return IST_PEER;
