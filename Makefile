@@ -47,8 +47,8 @@ REPLAY := replay replay_client replay_jobs replay_json replay_options replay_pla
 REPLAY += replay_run replay_series replay_server replay_tally replay_traffic
 # the extension module, and the package around it
 PY := channel connection job module regions
-DOCTOR := doctor doctor_findings doctor_json doctor_judge_devices doctor_judge_machine doctor_machine doctor_names \
-          doctor_options doctor_text
+DOCTOR := doctor doctor_connect doctor_device doctor_findings doctor_json doctor_judge_devices \
+          doctor_judge_machine doctor_machine doctor_names doctor_options doctor_stream doctor_talk doctor_text
 # the simulator
 HCA := async channel clock completion device fabric fault memory names number payload port post \
        queue_pair receive requester responder srq transition
@@ -134,7 +134,7 @@ TESTS += test_transport
 TESTS += test_histogram test_bench_options test_bench_perftest test_bench_set test_bench_crew test_bench_load
 TESTS += test_bench_raw test_bench_text test_bench_report test_bench_measure
 # tools: doctor
-TESTS += test_doctor test_doctor_machine test_doctor_report
+TESTS += test_doctor test_doctor_connect test_doctor_machine test_doctor_report
 # the simulator
 TESTS += test_hca_transfer
 TESTS += test_hca_states
@@ -326,7 +326,7 @@ $(filter $(B)/tests/test_hca_%,$(TEST_PROGRAMS)): $(B)/tests/%: $(B)/obj/tests/%
 $(B)/tests/test_client $(B)/tests/test_client_connect $(B)/tests/test_client_threads: $(B)/obj/tests/fake_server.o
 
 $(filter-out $(B)/tests/test_rdma_session $(B)/tests/test_rdma_traffic,$(filter $(B)/tests/test_rdma%,$(TEST_PROGRAMS))): $(B)/obj/tests/rdma_server.o
-$(B)/tests/test_selftest_rdma $(filter $(B)/tests/test_client_rdma%,$(TEST_PROGRAMS)): $(B)/obj/tests/rdma_house.o
+$(B)/tests/test_selftest_rdma $(B)/tests/test_doctor_connect $(filter $(B)/tests/test_client_rdma%,$(TEST_PROGRAMS)): $(B)/obj/tests/rdma_house.o
 
 $(CONFORMANCE_HCA): $(CONFORMANCE_O) $(B)/obj/tests/conformance/place_hca.o $(B)/obj/tests/support.o $(HCA_A) $(BASE_O)
 	@mkdir -p $(@D)

@@ -267,12 +267,17 @@ static void test_options__good__read(void **state) {
     (void)state;
     assert_int_equal(parse((char *[]){"infinistore-doctor", NULL}), IST_OK);
     assert_false(options.json || options.help || options.version);
+    assert_null(options.connect);
     assert_int_equal(options.hint_gid_index, -1);
     assert_int_equal(options.ib_port, 1);
-    assert_int_equal(
-        PARSE("-j", "--dev-name=mlx5_0", "--ib-port", "2", "--link-type=ib", "--hint-gid-index", "3"),
-        IST_OK);
+    assert_int_equal(PARSE("--connect", "host:1", "-j", "--dev-name=mlx5_0", "--ib-port", "2",
+                           "--link-type=ib", "--hint-gid-index", "3", "-t", "0.5"),
+                     IST_OK);
     assert_true(options.json);
+    assert_string_equal(options.connect, "host:1");
+    assert_string_equal(options.host, "host");
+    assert_string_equal(options.port, "1");
+    assert_int_equal(options.timeout_ns, 500000000);
     assert_string_equal(options.dev_name, "mlx5_0");
     assert_int_equal(options.ib_port, 2);
     assert_int_equal(options.link, IST_DEVICE_LINK_INFINIBAND);
@@ -283,14 +288,36 @@ static void test_options__good__read(void **state) {
     assert_int_equal(options.hint_gid_index, -1);
 }
 
+static void test_options__peers__host_and_port(void **state) {
+    (void)state;
+    static const struct {
+        const char *text, *host, *port;
+    } peers[] = {
+        {"h", "h", "22345"},     {"10.0.0.1:65535", "10.0.0.1", "65535"},
+        {"[::1]:7", "::1", "7"}, {"[fe80::1%eth0]", "fe80::1%eth0", "22345"},
+        {"::1", "::1", "22345"},
+    };
+    static const char *const wrong[] = {"",     ":1",     "h:",   "h:0",  "h:65536", "h:x",
+                                        "[::1", "[::1]x", "[]:1", "h:1x", "h:123456"};
+    for (size_t i = 0; i < sizeof(peers) / sizeof(peers[0]); i++) {
+        assert_int_equal(PARSE("--connect", (char *)peers[i].text), IST_OK);
+        assert_string_equal(options.host, peers[i].host);
+        assert_string_equal(options.port, peers[i].port);
+    }
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        assert_int_equal(PARSE("--connect", (char *)wrong[i]), IST_INVALID);
+    }
+}
+
 static void test_options__wrong__named(void **state) {
     (void)state;
     static const struct {
         const char *option, *value;
     } wrong[] = {
-        {"--ib-port", "0"},          {"--ib-port", "256"},       {"--ib-port", "x"},
-        {"--link-type", "x"},        {"--hint-gid-index", "-2"}, {"--dev-name", ""},
-        {"--hint-gid-index", "256"},
+        {"--timeout", "0"},         {"--timeout", "1e3"}, {"--timeout", "601"},
+        {"--timeout", "."},         {"--connect", ""},    {"--ib-port", "0"},
+        {"--ib-port", "256"},       {"--ib-port", "x"},   {"--link-type", "x"},
+        {"--hint-gid-index", "-2"}, {"--dev-name", ""},   {"--hint-gid-index", "256"},
     };
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
         assert_int_equal(PARSE((char *)wrong[i].option, (char *)wrong[i].value), IST_INVALID);
@@ -300,7 +327,7 @@ static void test_options__wrong__named(void **state) {
     assert_non_null(strstr(error, "--nonsense"));
     assert_int_equal(PARSE("host"), IST_INVALID);
     assert_int_equal(PARSE("--json=yes"), IST_INVALID);
-    assert_int_equal(PARSE("--dev-name"), IST_INVALID);
+    assert_int_equal(PARSE("--connect"), IST_INVALID);
     assert_int_equal(PARSE("-"), IST_INVALID);
     assert_int_equal(PARSE("--"), IST_INVALID);
     assert_int_equal(PARSE(""), IST_INVALID);
@@ -315,6 +342,7 @@ int main(void) {
         TEST(test_json__everything__where_it_belongs),
         TEST(test_json__nth_allocation_fails__no_memory_and_no_output),
         TEST(test_options__good__read),
+        TEST(test_options__peers__host_and_port),
         TEST(test_options__wrong__named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

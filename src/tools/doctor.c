@@ -4,14 +4,16 @@
 #include <string.h>
 
 #include "infinistore/infinistore.h"
+#include "tools/doctor_connect.h"
 #include "tools/doctor_options.h"
 #include "tools/doctor_report.h"
 
 #define EXIT_PROBLEMS 1
 #define EXIT_USAGE 2
 
-/* The daemon's own way to a device, so that it cannot be judged otherwise than it is. */
-static void choose(const struct ist_doctor_options *options, struct ist_doctor_choice *choice) {
+/* The daemon's own way to a device, and a client's, so that it cannot be judged otherwise than it is. */
+static void choose(const struct ist_doctor_options *options, const uint8_t *peer,
+                   struct ist_doctor_choice *choice) {
     const struct ist_device_config config = {.name = options->dev_name,
                                              .port = options->ib_port,
                                              .link = options->link,
@@ -29,7 +31,7 @@ static void choose(const struct ist_doctor_options *options, struct ist_doctor_c
         }
         return;
     }
-    if (ist_device_gid(device, NULL, &gid) == IST_OK) {
+    if (ist_device_gid(device, peer, &gid) == IST_OK) {
         choice->has_device = true;
         choice->port = ist_device_port(device);
         choice->gid_index = gid.index;
@@ -43,25 +45,33 @@ static int run(const struct ist_doctor_options *options) {
     struct ist_survey survey;
     struct ist_doctor_facts facts = {.machine = &machine, .survey = &survey};
     struct ist_doctor_findings *findings = malloc(sizeof(*findings));
+    struct ist_doctor_steps *steps = options->connect == NULL ? NULL : malloc(sizeof(*steps));
     enum ist_status status = ist_survey_init(&survey, ist_alloc_system());
-    bool has_problems = true;
-    if (status == IST_OK && findings != NULL) {
+    bool is_good = status == IST_OK && findings != NULL && (options->connect == NULL || steps != NULL);
+    uint8_t peer[IST_GID_LENGTH];
+    bool has_problems = true, has_peer = false;
+    if (is_good) {
+        if (steps != NULL) {
+            ist_doctor_connect(options, steps, &has_peer, peer);
+            facts.has_source = has_peer && ist_gid_source(peer, facts.source);
+        }
         ist_doctor_machine_read("", &machine);
-        choose(options, &facts.choice);
+        choose(options, has_peer ? peer : NULL, &facts.choice);
         ist_doctor_judge(&facts, findings);
-        const struct ist_doctor_report report = {.facts = &facts, .findings = findings};
+        const struct ist_doctor_report report = {&facts, findings, steps};
         if (options->json) {
             status = ist_doctor_write_json(&report, ist_alloc_system(), stdout);
         } else {
             ist_doctor_write_text(&report, stdout);
         }
-        has_problems = findings->problems > 0;
+        has_problems = findings->problems > 0 || (steps != NULL && steps->has_failed);
     }
-    if (status != IST_OK || findings == NULL) {
+    if (!is_good || status != IST_OK) {
         fprintf(stderr, IST_DOCTOR_NAME ": no memory\n");
     }
     ist_survey_fini(&survey);
     free(findings);
+    free(steps);
     return has_problems || status != IST_OK ? EXIT_PROBLEMS : EXIT_SUCCESS;
 }
 

@@ -13,11 +13,14 @@
 
 struct ist_doctor_options {
     bool json, help, version;
+    const char *connect; /* HOST[:PORT]; NULL: not asked for */
+    char host[256], port[8];
     /* As the daemon's, whose start is to be judged. */
     const char *dev_name;
     unsigned ib_port;
     enum ist_device_link link;
     int hint_gid_index;
+    uint64_t timeout_ns; /* of each step */
 };
 
 /* options: written on OK. error: IST_DOCTOR_ERROR_MAX bytes, one line on INVALID. Returns OK, INVALID. */

@@ -72,6 +72,38 @@ static void test_report__as_text__same_code_and_a_last_line(void **state) {
     outcome_free(&text);
 }
 
+/* The whole way over a real device; without one it is blocked where it says so. */
+static void test_connect__to_a_daemon__as_far_as_the_machine_goes(void **state) {
+    (void)state;
+    struct outcome outcome;
+    struct server *server = server_start("--prealloc-size", "16M");
+    DOCTOR(&outcome, "--json", "--timeout", "30", "--connect", server->service[0], );
+    json_t *root = report_of(&outcome);
+    bool rdma = json_is_true(json_object_get(json_object_get(root, "infinistore"), "rdma"));
+    json_t *connect = json_object_get(root, "connect");
+    json_t *step, *steps = json_object_get(connect, "steps");
+    size_t i, done = 0;
+    json_array_foreach(steps, i, step) {
+        done += strcmp(json_string_value(json_object_get(step, "outcome")), "ok") == 0;
+    }
+    if (json_is_true(json_object_get(connect, "works")) != rdma || done != (rdma ? i : 3)) {
+        fail_msg("%s", outcome.out);
+    }
+    assert_true(outcome.code == 1 || rdma);
+    json_decref(root);
+    outcome_free(&outcome);
+    server_stop(server);
+}
+
+static void test_connect__nobody_there__blocked(void **state) {
+    (void)state;
+    struct outcome outcome;
+    DOCTOR(&outcome, "--connect", "127.0.0.1:1", );
+    assert_int_equal(outcome.code, 1);
+    assert_non_null(strstr(outcome.out, "the way to the server is blocked"));
+    outcome_free(&outcome);
+}
+
 static void test_options__no_such_device__problem_that_names_it(void **state) {
     (void)state;
     struct outcome outcome;
@@ -104,6 +136,8 @@ int main(void) {
         integration_test(test_report__as_json__code_and_figures_agree),
         integration_test(test_report__and_the_daemons_log__agree),
         integration_test(test_report__as_text__same_code_and_a_last_line),
+        integration_test(test_connect__to_a_daemon__as_far_as_the_machine_goes),
+        integration_test(test_connect__nobody_there__blocked),
         integration_test(test_options__no_such_device__problem_that_names_it),
         integration_test(test_options__help_version_and_wrong_ones__codes),
     };
