@@ -410,6 +410,15 @@ check-rxe: ## the tests that want a real kernel's soft-RoCE, and those of the ha
 rxe-kernel: ## build the kernel that makes these runs fast: some minutes, once a machine
 	@DEPS=$(DEPS) ci/rxe/kernel
 
+ROOMS_MUTATED ?= store,engine
+COUNT ?= 200
+SEED ?= 1
+.PHONY: mutants
+mutants: ## how many small mistakes in the code the tests see: make mutants COUNT=200 SEED=1
+	@DEPS=$(DEPS) ci/deps check
+	@$(MAKE) --no-print-directory -s -j$$(nproc) $$(ci/mutants --build $(B) --rooms $(ROOMS_MUTATED) --tests)
+	@ci/mutants --build $(B) --rooms $(ROOMS_MUTATED) --count $(COUNT) --seed $(SEED)
+
 .PHONY: layers headers exports format coverage check demo bench bench-core
 layers: $(CORE) ## prove that the core does no I/O and that no room uses what it must not know
 	ci/layers $(CORE)
