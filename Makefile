@@ -351,7 +351,7 @@ $(B)/fuzz/exchange: $(B)/obj/fuzz/script.o
 # All but the tools: a fuzzer's build is slow enough.
 FUZZ_A := $(B)/libfuzz.a
 $(FUZZ_A): $(BASE_O) $(STORE_O) $(WIRE_O) $(ENGINE_O) $(VERBS_O) $(CLIENT_O) $(WORKLOAD_O) \
-           $(filter-out $(MAIN_O),$(DAEMON_O)) $(HCA_O) $(SIM_O)
+           $(filter-out $(MAIN_O),$(DAEMON_O)) $(HCA_O) $(B)/obj/sim/model.o
 	@rm -f $@
 	$(AR) qcs $@ $^
 $(FUZZ_PROGRAMS): $(B)/fuzz/%: $(B)/obj/fuzz/%.o $(FUZZ_SHARED) $(filter %.o,$(FUZZ_ENGINE)) $(FUZZ_A)
@@ -359,7 +359,7 @@ $(FUZZ_PROGRAMS): $(B)/fuzz/%: $(B)/obj/fuzz/%.o $(FUZZ_SHARED) $(filter %.o,$(F
 	$(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(filter -%,$(FUZZ_ENGINE)) $(FUZZ_A) $(DAEMON_LIBS) \
 	    -ljansson -llzma -lz -lm -lcmocka
 
-.PHONY: fuzz fuzz-programs fuzz-corpus fuzz-coverage print-fuzz
+.PHONY: fuzz fuzz-afl fuzz-programs fuzz-corpus fuzz-coverage print-fuzz
 fuzz-programs: $(FUZZ_PROGRAMS)
 print-fuzz:
 	@echo $(FUZZ)
@@ -369,6 +369,11 @@ fuzz: ## let libFuzzer search: make fuzz TARGET=session SECONDS=600
 	@DEPS=$(DEPS) ci/deps check
 	@$(MAKE) --no-print-directory -s VARIANT=fuzz CC=clang build/fuzz-clang/fuzz/$(or $(TARGET),$(error TARGET=one of $(FUZZ)))
 	ci/fuzz search build/fuzz-clang $(TARGET) $(SECONDS)
+
+fuzz-afl: ## let AFL++ search: make fuzz-afl TARGET=codec SECONDS=600
+	@DEPS=$(DEPS) ci/deps afl
+	@$(MAKE) --no-print-directory -s VARIANT=afl CC=afl-clang-fast build/afl-afl-clang-fast/fuzz/$(or $(TARGET),$(error TARGET=one of $(FUZZ)))
+	ci/fuzz afl build/afl-afl-clang-fast $(TARGET) $(SECONDS)
 
 fuzz-corpus: fuzz-programs ## write the seed corpora anew
 	ci/fuzz seeds $(B) $(FUZZ)
