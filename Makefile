@@ -29,7 +29,7 @@ LDFLAGS := -pthread $(CFLAGS_$(VARIANT)) $(EXTRA_LDFLAGS)
 
 # ---- the rooms -----------------------------------------------------------------------------------
 BASE := alloc hash json log size status timers
-STORE := runs pool index evict store
+STORE := runs pool slab index evict store
 WIRE := frame codec codec_keys codec_parts
 ENGINE := deadline engine get inbox outbox put request session stats transfer
 VERBS := completion device gid gid_table memory queue_pair survey
@@ -37,7 +37,7 @@ CLIENT := attempt client connection driver endpoint exchange handshake link metr
           resolver stage upgrade
 WORKLOAD := block_key content generator model source trace unlimited unpack
 DAEMON := admin announce bind config control listener log_sink loop machine main memory option pages
-DAEMON += connector rdma rdma_connect rdma_connection registration routes selftest tcp token upkeep
+DAEMON += connector heap rdma rdma_connect rdma_connection registration routes selftest tcp token upkeep
 CLI := cli cli_bytes cli_commands cli_figures cli_help cli_input cli_keys cli_list cli_options cli_output \
        cli_ping cli_rtt cli_screen cli_session cli_signals cli_stat cli_terminal cli_text cli_view cli_wait cli_watch \
        transport
@@ -61,10 +61,12 @@ TESTS += test_json
 TESTS += test_size
 TESTS += test_pool
 TESTS += test_pool_full
+TESTS += test_slab
 TESTS += test_index
 TESTS += test_evict
 TESTS += test_store
 TESTS += test_store_evict
+TESTS += test_store_memory
 TESTS += test_store_model
 # wire, engine
 TESTS += test_frame
@@ -105,6 +107,7 @@ TESTS += test_routes
 TESTS += test_selftest
 TESTS += test_selftest_rdma
 TESTS += test_token
+TESTS += test_heap
 TESTS += test_listener
 TESTS += test_log_sink
 TESTS += test_loop
@@ -472,7 +475,7 @@ bench: ## build, measure a daemon beside what it is compared with: make bench BA
 	@$(MAKE) --no-print-directory -s -j$$(nproc) programs
 	@ci/bench $(B) --baseline=$(BASELINE) $(BENCH_OPTIONS)
 
-$(B)/bench_core: $(B)/obj/tests/bench_core.o $(CORE)
+$(B)/bench_core: $(B)/obj/tests/bench_core.o $(B)/obj/src/daemon/heap.o $(CORE)
 	$(CC) $(LDFLAGS) -o $@ $^ $(NANOPB)
 bench-core: $(B)/bench_core ## how fast index, pool and eviction are without any I/O
 	$<

@@ -8,6 +8,7 @@
 
 #include "base/assert.h"
 #include "base/hash.h"
+#include "daemon/heap.h"
 #include "store/pool.h"
 #include "store/store.h"
 
@@ -75,7 +76,7 @@ static struct ist_store *store_new(uint64_t blocks) {
         .min_block_bytes = BLOCK_BYTES,
         .granule_bytes = 4096,
         .hash_key = hash_key,
-        .alloc = ist_alloc_system(),
+        .alloc = ist_heap(), /* as in the daemon */
     };
     struct ist_store *store;
     enum ist_status status = ist_store_new(&config, &store);

@@ -93,6 +93,27 @@ static void test_evict_touch__put_aside__most_recent_after_its_pin(void **state)
     ist_evict_free(evict);
 }
 
+static void test_evict_replace__anywhere_in_the_order__its_copy_takes_its_turn(void **state) {
+    (void)state;
+    for (int moved = 0; moved < 3; moved++) {
+        struct ist_evict *evict = evict_new();
+        struct ist_evict_link links[3] = {0}, copy;
+        for (int i = 0; i < 3; i++) {
+            ist_evict_insert(evict, &links[i], false);
+        }
+        copy = links[moved];
+        ist_evict_replace(evict, &links[moved], &copy);
+        memset(&links[moved], 0xff, sizeof(links[moved]));
+        ist_evict_check(evict);
+        assert_int_equal(ist_evict_tracked(evict), 3);
+        for (int i = 0; i < 3; i++) {
+            assert_ptr_equal(ist_evict_take(evict), i == moved ? &copy : &links[i]);
+        }
+        assert_null(ist_evict_take(evict));
+        ist_evict_free(evict);
+    }
+}
+
 /* With a scan over the pinned at each take these are 10^10 steps, and the test program runs for minutes. */
 static void test_evict_take__very_many_pinned__each_is_passed_over_once(void **state) {
     (void)state;
@@ -215,6 +236,7 @@ int main(void) {
         cmocka_unit_test(test_evict_take__inserted_and_touched__oldest_use_first),
         cmocka_unit_test(test_evict_take__pinned__passed_over_and_first_again_after_its_pin),
         cmocka_unit_test(test_evict_touch__put_aside__most_recent_after_its_pin),
+        cmocka_unit_test(test_evict_replace__anywhere_in_the_order__its_copy_takes_its_turn),
         cmocka_unit_test(test_evict_take__very_many_pinned__each_is_passed_over_once),
         cmocka_unit_test_teardown(test_evict__random_operations__agree_with_an_array, replay_teardown),
     };

@@ -261,6 +261,8 @@ static void test_pool_next__blocks_and_gaps__finds_them_in_order(void **state) {
     assert_null(ist_pool_next(pool, 4 * KIB, 128 * KIB, &block));
     assert_ptr_equal(ist_pool_next(pool, 4 * KIB, 136 * KIB, &block), &owners[2]);
     assert_int_equal(block.offset, 136 * KIB);
+    ist_pool_set_owner(pool, &blocks[2], &owners[1]);
+    assert_ptr_equal(ist_pool_next(pool, 4 * KIB, 136 * KIB, &block), &owners[1]);
     assert_null(ist_pool_next(pool, 140 * KIB, UINT64_MAX, &block));
     assert_null(ist_pool_next(pool, 0, 0, &block));
     assert_null(ist_pool_next(pool, MIB, 1, &block));

@@ -458,7 +458,8 @@ static void test_store_presence__none_equal_and_impossible_keys__answered(void *
 static bool live_a_life(struct shelf *shelf) {
     bool failed = false;
     for (uint64_t i = 0; i < 6; i++) {
-        const char key[] = {(char)('a' + i % 3), '\0'};
+        char key[40] = {(char)('a' + i % 3)}; /* each longer than the last: memory of another size */
+        memset(key, key[0], 1 + i % 3 * 16);
         struct ist_store_usage before = shelf_usage(shelf), after;
         struct ist_entry *entry = NULL;
         enum ist_status status =
@@ -502,7 +503,7 @@ static void test_store__nth_allocation_fails__says_so_and_changes_nothing(void *
         shelf_assert_letters(&shelf, "abcd");
         shelf_fini(&shelf);
     }
-    assert_true(nth > 6 + 7); /* an entry each, and what the pool grows by */
+    assert_true(nth > 3 + 7); /* memory for entries of three sizes, and what the pool grows by */
 }
 
 /* The index cannot grow: it gets slower, and nothing else. */
@@ -513,9 +514,14 @@ static void test_store__index_without_memory__keys_come_and_go(void **state) {
     shelf_init(&shelf, COUNT);
     for (uint64_t i = 0; i < COUNT; i++) {
         struct ist_entry *entry;
-        shelf.failing.fail_at = shelf.failing.calls + 2; /* the one behind that of the entry itself */
-        assert_int_equal(ist_store_reserve(shelf.store, ist_span_of(&i, sizeof(i)), 1, false, &entry),
-                         IST_OK);
+        struct ist_span key = ist_span_of(&i, sizeof(i));
+        shelf.failing.fail_at = shelf.failing.calls + 1;
+        enum ist_status status = ist_store_reserve(shelf.store, key, 1, false, &entry);
+        if (status == IST_NO_MEMORY) { /* it was the entry's own: then the one behind that */
+            shelf.failing.fail_at = shelf.failing.calls + 2;
+            status = ist_store_reserve(shelf.store, key, 1, false, &entry);
+        }
+        assert_int_equal(status, IST_OK);
         assert_int_equal(ist_store_commit(shelf.store, entry, false), IST_OK);
         ist_store_release(shelf.store, entry);
     }

@@ -15,6 +15,7 @@
 #include "daemon/announce.h"
 #include "daemon/config.h"
 #include "daemon/control.h"
+#include "daemon/heap.h"
 #include "daemon/listener.h"
 #include "daemon/log_sink.h"
 #include "daemon/loop.h"
@@ -151,7 +152,8 @@ static enum ist_status make_pool(struct daemon *daemon) {
     struct ist_store_config store_config = {.pool_bytes_max = daemon->pool_bytes_max,
                                             .min_block_bytes = daemon->config->min_block_bytes,
                                             .granule_bytes = daemon->granule_bytes,
-                                            .alloc = ist_alloc_system()};
+                                            .alloc = daemon->config->hugepages ? ist_heap()
+                                                                               : ist_alloc_system()};
     if (getrandom(&store_config.hash_key, sizeof(store_config.hash_key), 0) !=
         sizeof(store_config.hash_key)) {
         ist_log_error(&daemon->log, 0, "the kernel gives no random numbers: %s", strerror(errno));

@@ -42,6 +42,12 @@ void ist_evict_list_remove(struct ist_evict_list *list, struct ist_evict_link *l
     list->count--;
 }
 
+void ist_evict_list_replace(struct ist_evict_link *from, struct ist_evict_link *to) {
+    IST_ASSERT(to->prev == from->prev && to->next == from->next);
+    to->prev->next = to;
+    to->next->prev = to;
+}
+
 struct ist_evict_link *ist_evict_list_tail(const struct ist_evict_list *list) {
     return list->count == 0 ? NULL : list->link.prev;
 }
@@ -77,6 +83,11 @@ static void lru_insert(void *state, struct ist_evict_link *link) {
 
 static void lru_remove(void *state, struct ist_evict_link *link) {
     ist_evict_list_remove(state, link);
+}
+
+static void lru_replace(void *state, struct ist_evict_link *from, struct ist_evict_link *to) {
+    (void)state;
+    ist_evict_list_replace(from, to);
 }
 
 static void lru_clear(void *state) {
@@ -117,6 +128,7 @@ static const struct ist_evict_policy policies[] = {
         .insert = lru_insert,
         .touch = lru_touch,
         .remove = lru_remove,
+        .replace = lru_replace,
         .clear = lru_clear,
         .take = lru_take,
         .put_back = lru_put_back,
@@ -189,6 +201,12 @@ void ist_evict_remove(struct ist_evict *evict, struct ist_evict_link *link) {
     bring_back(evict, link);
     evict->policy->remove(evict->state, link);
     evict->tracked--;
+}
+
+void ist_evict_replace(struct ist_evict *evict, struct ist_evict_link *from,
+                       struct ist_evict_link *to) {
+    IST_ASSERT(!from->pinned && !from->aside);
+    evict->policy->replace(evict->state, from, to);
 }
 
 void ist_evict_clear(struct ist_evict *evict) {

@@ -15,7 +15,7 @@
 #include "base/alloc.h"
 #include "infinistore/status.h"
 
-/* Embedded in what is tracked, which must not move meanwhile. Belongs to the policy, but for `bytes`. */
+/* Embedded in what is tracked, which moves only with ist_evict_replace(). Belongs to the policy, but for `bytes`. */
 struct ist_evict_link {
     struct ist_evict_link *prev, *next;
     uint64_t bytes; /* set by the caller before insert: what goes with it */
@@ -36,6 +36,9 @@ void ist_evict_insert(struct ist_evict *evict, struct ist_evict_link *link, bool
 /* It is used just now. */
 void ist_evict_touch(struct ist_evict *evict, struct ist_evict_link *link);
 void ist_evict_remove(struct ist_evict *evict, struct ist_evict_link *link);
+
+/* `to`, a copy, takes the place of `from`, which has no pin. */
+void ist_evict_replace(struct ist_evict *evict, struct ist_evict_link *from, struct ist_evict_link *to);
 
 /* Forgets all links, pinned or not. */
 void ist_evict_clear(struct ist_evict *evict);
@@ -61,6 +64,7 @@ void ist_evict_list_init(struct ist_evict_list *list);
 void ist_evict_list_push_head(struct ist_evict_list *list, struct ist_evict_link *link);
 void ist_evict_list_push_tail(struct ist_evict_list *list, struct ist_evict_link *link);
 void ist_evict_list_remove(struct ist_evict_list *list, struct ist_evict_link *link);
+void ist_evict_list_replace(struct ist_evict_link *from, struct ist_evict_link *to); /* a copy */
 struct ist_evict_link *ist_evict_list_tail(const struct ist_evict_list *list); /* NULL when empty */
 void ist_evict_list_check(const struct ist_evict_list *list);
 
@@ -72,6 +76,7 @@ struct ist_evict_policy {
     void (*insert)(void *state, struct ist_evict_link *link);
     void (*touch)(void *state, struct ist_evict_link *link);
     void (*remove)(void *state, struct ist_evict_link *link);
+    void (*replace)(void *state, struct ist_evict_link *from, struct ist_evict_link *to); /* a copy */
     void (*clear)(void *state);
     struct ist_evict_link *(*take)(void *state);                /* the next victim, or NULL */
     void (*put_back)(void *state, struct ist_evict_link *link); /* a taken one: it goes next again */

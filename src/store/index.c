@@ -2,9 +2,11 @@
 
 #include "base/assert.h"
 
-/* Buckets come in segments, so that none ever moves. */
+/* Buckets come in segments, so that none ever moves, and segments come in runs, each as long as all before it, up to
+ * 2 MiB: the buckets of a large index then lie on as few pages as can be, and none pays long for a new run. */
 #define SEGMENT_SHIFT 12u
 #define SEGMENT_BUCKETS (1u << SEGMENT_SHIFT)
+#define RUN_SEGMENTS_MAX 64u
 #define DIRECTORY_MIN 16u
 #define BUCKETS_PER_NODE 2u  /* a chain holds half a node on average */
 #define SPLITS_PER_INSERT 8u /* to catch up after memory was short */
@@ -28,8 +30,18 @@ static struct ist_index_node **bucket_of(const struct ist_index *index, uint64_t
     return bucket_at(index, bucket < index->buckets ? bucket : bucket - index->half);
 }
 
-static enum ist_status add_segment(struct ist_index *index) {
-    if (index->segments == index->directory_capacity) {
+/* How many segments are one run with this one when it is a run's first; 0 when it is not. */
+static size_t run_at(size_t segment) {
+    if (segment >= RUN_SEGMENTS_MAX) {
+        return segment % RUN_SEGMENTS_MAX == 0 ? RUN_SEGMENTS_MAX : 0;
+    }
+    return segment == 0 ? 1 : (segment & (segment - 1)) == 0 ? segment : 0;
+}
+
+static enum ist_status add_run(struct ist_index *index) {
+    size_t run = run_at(index->segments);
+    if (index->segments + run > index->directory_capacity) {
+        /* Twice is enough: a run is at most as long as all before it. */
         size_t capacity =
             index->directory_capacity == 0 ? DIRECTORY_MIN : 2 * index->directory_capacity;
         void *directory =
@@ -40,13 +52,25 @@ static enum ist_status add_segment(struct ist_index *index) {
         index->directory = directory;
         index->directory_capacity = capacity;
     }
-    struct ist_index_node **segment =
-        ist_allocate_zeroed(index->alloc, SEGMENT_BUCKETS, sizeof(struct ist_index_node *));
-    if (segment == NULL) {
+    struct ist_index_node **buckets =
+        ist_allocate_zeroed(index->alloc, run * SEGMENT_BUCKETS, sizeof(struct ist_index_node *));
+    if (buckets == NULL) {
         return IST_NO_MEMORY;
     }
-    index->directory[index->segments++] = segment;
+    for (size_t i = 0; i < run; i++) {
+        index->directory[index->segments++] = buckets + i * SEGMENT_BUCKETS;
+    }
     return IST_OK;
+}
+
+/* All but the first `kept` segments, which are whole runs. */
+static void release_runs(struct ist_index *index, size_t kept) {
+    for (size_t i = kept; i < index->segments; i++) {
+        if (run_at(i) != 0) {
+            ist_release(index->alloc, index->directory[i]);
+        }
+    }
+    index->segments = kept;
 }
 
 enum ist_status ist_index_new(struct ist_hash_key hash_key, const struct ist_alloc *alloc,
@@ -56,7 +80,7 @@ enum ist_status ist_index_new(struct ist_hash_key hash_key, const struct ist_all
         return IST_NO_MEMORY;
     }
     *new = (struct ist_index){.alloc = alloc, .hash_key = hash_key, .buckets = 1, .half = 1};
-    if (add_segment(new) != IST_OK) {
+    if (add_run(new) != IST_OK) {
         ist_index_free(new);
         return IST_NO_MEMORY;
     }
@@ -68,9 +92,7 @@ void ist_index_free(struct ist_index *index) {
     if (index == NULL) {
         return;
     }
-    for (size_t i = 0; i < index->segments; i++) {
-        ist_release(index->alloc, index->directory[i]);
-    }
+    release_runs(index, 0);
     ist_release(index->alloc, index->directory);
     ist_release(index->alloc, index);
 }
@@ -85,7 +107,7 @@ void ist_index_node_init(const struct ist_index *index, struct ist_index_node *n
 
 void ist_index_prepare(struct ist_index *index, uint64_t more) {
     uint64_t wanted = (index->count + more) * BUCKETS_PER_NODE;
-    while ((uint64_t)index->segments << SEGMENT_SHIFT < wanted && add_segment(index) == IST_OK) {
+    while ((uint64_t)index->segments << SEGMENT_SHIFT < wanted && add_run(index) == IST_OK) {
     }
 }
 
@@ -123,21 +145,29 @@ void ist_index_insert(struct ist_index *index, struct ist_index_node *node) {
     *bucket = node;
 }
 
-void ist_index_remove(struct ist_index *index, struct ist_index_node *node) {
+static struct ist_index_node **link_to(const struct ist_index *index,
+                                       const struct ist_index_node *node) {
     struct ist_index_node **link = bucket_of(index, node->hash);
     while (*link != node) {
         IST_ASSERT(*link != NULL);
         link = &(*link)->next;
     }
-    *link = node->next;
+    return link;
+}
+
+void ist_index_remove(struct ist_index *index, struct ist_index_node *node) {
+    *link_to(index, node) = node->next;
     node->next = NULL;
     index->count--;
 }
 
+void ist_index_replace(struct ist_index *index, struct ist_index_node *from,
+                       struct ist_index_node *to) {
+    *link_to(index, from) = to;
+}
+
 void ist_index_clear(struct ist_index *index) {
-    while (index->segments > 1) {
-        ist_release(index->alloc, index->directory[--index->segments]);
-    }
+    release_runs(index, 1);
     memset(index->directory[0], 0, SEGMENT_BUCKETS * sizeof(index->directory[0][0]));
     index->buckets = index->half = 1;
     index->count = 0;

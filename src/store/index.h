@@ -15,7 +15,7 @@
 
 struct ist_index;
 
-/* Last member of what is indexed, which must not move meanwhile. */
+/* Last member of what is indexed, which moves only with ist_index_replace(). */
 struct ist_index_node {
     struct ist_index_node *next; /* the index's own */
     uint64_t hash;               /* of the key */
@@ -39,6 +39,9 @@ void ist_index_prepare(struct ist_index *index, uint64_t more);
 void ist_index_insert(struct ist_index *index, struct ist_index_node *node);
 /* It must be in it. */
 void ist_index_remove(struct ist_index *index, struct ist_index_node *node);
+
+/* `to` takes the place of `from`, whose bytes it has. */
+void ist_index_replace(struct ist_index *index, struct ist_index_node *from, struct ist_index_node *to);
 
 /* Forgets all nodes, and gives back the memory that they made it take. */
 void ist_index_clear(struct ist_index *index);

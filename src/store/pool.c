@@ -176,6 +176,11 @@ void ist_pool_hold(struct ist_pool *pool, const struct ist_block *block) {
     ist_runs_take(&pool->possible, run_of(unit));
 }
 
+void ist_pool_set_owner(struct ist_pool *pool, const struct ist_block *block, void *owner) {
+    IST_ASSERT(owner != NULL);
+    unit_of(pool, block)->owner = owner;
+}
+
 /* The next unit in which a block begins, from `i` up to `end`; `end` when there is none. */
 static uint32_t next_unit(const struct ist_pool *pool, uint32_t i, uint32_t end) {
     while (i < end && pool->units[i].owner == NULL) {

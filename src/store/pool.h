@@ -51,6 +51,9 @@ void ist_pool_release_unheld(struct ist_pool *pool);
 void ist_pool_unhold(struct ist_pool *pool, const struct ist_block *block);
 void ist_pool_hold(struct ist_pool *pool, const struct ist_block *block);
 
+/* It has another owner now. */
+void ist_pool_set_owner(struct ist_pool *pool, const struct ist_block *block, void *owner);
+
 /* The first block that begins in [offset, offset + bytes): its owner, and where it is; NULL when there is none.
  * O(bytes / min_block_bytes). */
 void *ist_pool_next(const struct ist_pool *pool, uint64_t offset, uint64_t bytes,

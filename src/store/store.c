@@ -5,6 +5,7 @@
 #include "store/evict.h"
 #include "store/index.h"
 #include "store/pool.h"
+#include "store/slab.h"
 
 enum entry_state { RESERVED, COMMITTED, DOOMED };
 
@@ -21,13 +22,15 @@ static_assert((uint64_t)IST_SESSIONS_MAX * IST_REQUESTS_IN_FLIGHT_MAX * IST_KEYS
                   1ull << 56,
               "as many pins as all requests can ask for, of one entry");
 
-/* What malloc adds to an entry: its header, and half of what it rounds up by on average. */
-#define ENTRY_OVERHEAD_BYTES 16u
+/* Entries that move for each new one while much memory of entries lies idle. One that moves frees the room of
+ * one and a half, so this catches up with any mix of keys. */
+#define MOVES_PER_RESERVE 4u
 /* With fewer entries than one in so many places a purge goes from entry to entry, not through the pool. */
 #define SPARSE 64u
 
 struct ist_store {
     const struct ist_alloc *alloc;
+    struct ist_slab *slab; /* the entries */
     struct ist_pool *pool;
     struct ist_index *index;
     struct ist_evict *evict;
@@ -37,7 +40,6 @@ struct ist_store {
     uint64_t reserved_entries;
     uint64_t pinned_entries;
     uint64_t evicted_entries, evicted_bytes;
-    uint64_t entry_bytes; /* memory of all entries */
 };
 
 static struct ist_entry *entry_of_node(struct ist_index_node *node) {
@@ -53,8 +55,10 @@ static struct ist_span key_of(const struct ist_entry *entry) {
 }
 
 static size_t entry_size(size_t key_bytes) {
-    return offsetof(struct ist_entry, node) + sizeof(struct ist_index_node) + key_bytes;
+    return sizeof(struct ist_entry) + key_bytes;
 }
+static_assert(sizeof(struct ist_entry) + IST_KEY_BYTES_MAX <= IST_SLAB_OBJECT_BYTES_MAX,
+              "entries of all keys are small objects");
 
 enum ist_status ist_store_new(const struct ist_store_config *config, struct ist_store **store) {
     struct ist_store *new = ist_allocate(config->alloc, sizeof(*new));
@@ -67,7 +71,10 @@ enum ist_status ist_store_new(const struct ist_store_config *config, struct ist_
         .granule_bytes = config->granule_bytes,
         .alloc = config->alloc,
     };
-    enum ist_status status = ist_pool_new(&pool_config, &new->pool);
+    enum ist_status status = ist_slab_new(config->alloc, &new->slab);
+    if (status == IST_OK) {
+        status = ist_pool_new(&pool_config, &new->pool);
+    }
     if (status == IST_OK) {
         new->pool_bytes_max = config->pool_bytes_max / config->granule_bytes * config->granule_bytes;
         status = new->pool_bytes_max < config->min_block_bytes ? IST_INVALID : IST_OK;
@@ -93,10 +100,10 @@ void ist_store_free(struct ist_store *store) {
     if (store->evict != NULL) { /* complete */
         ist_store_purge(store);
     }
-    IST_ASSERT(store->entry_bytes == 0);
     ist_evict_free(store->evict);
     ist_index_free(store->index);
     ist_pool_free(store->pool);
+    ist_slab_free(store->slab);
     ist_release(store->alloc, store);
 }
 
@@ -112,8 +119,7 @@ enum ist_status ist_store_grow(struct ist_store *store, uint64_t bytes) {
 /* Its block is the caller's matter. */
 static void entry_release(struct ist_store *store, struct ist_entry *entry) {
     store->bytes[entry->state] -= entry->block.bytes;
-    store->entry_bytes -= entry_size(entry->node.key_bytes) + ENTRY_OVERHEAD_BYTES;
-    ist_release(store->alloc, entry);
+    ist_slab_give(store->slab, entry);
 }
 
 static void entry_free(struct ist_store *store, struct ist_entry *entry) {
@@ -194,6 +200,30 @@ static void allocate_evicting(struct ist_store *store, struct ist_entry *entry, 
     }
 }
 
+/* Only what nobody holds: nobody then has its address but index, policy and pool. */
+static void move_entry(struct ist_store *store, struct ist_entry *from) {
+    size_t bytes = entry_size(from->node.key_bytes);
+    struct ist_entry *to = from->pins > 0 ? NULL : ist_slab_take(store->slab, bytes);
+    if (to == NULL) {
+        return;
+    }
+    memcpy(to, from, bytes);
+    ist_index_replace(store->index, &from->node, &to->node);
+    ist_evict_replace(store->evict, &from->link, &to->link);
+    ist_pool_set_owner(store->pool, &to->block, to);
+    ist_slab_give(store->slab, from);
+}
+
+static void move_strays(struct ist_store *store) {
+    for (unsigned i = 0; i < MOVES_PER_RESERVE; i++) {
+        struct ist_entry *stray = ist_slab_stray(store->slab);
+        if (stray == NULL) {
+            break;
+        }
+        move_entry(store, stray);
+    }
+}
+
 enum ist_status ist_store_reserve(struct ist_store *store, struct ist_span key, uint64_t value_bytes,
                                   bool if_absent, struct ist_entry **entry) {
     if (key.bytes == 0 || key.bytes > IST_KEY_BYTES_MAX || value_bytes == 0) {
@@ -209,7 +239,7 @@ enum ist_status ist_store_reserve(struct ist_store *store, struct ist_span key, 
     if (block_bytes > ist_pool_largest_possible(store->pool)) {
         return IST_NO_SPACE;
     }
-    struct ist_entry *new = ist_allocate(store->alloc, entry_size(key.bytes));
+    struct ist_entry *new = ist_slab_take(store->slab, entry_size(key.bytes));
     if (new == NULL) {
         return IST_NO_MEMORY;
     }
@@ -222,7 +252,7 @@ enum ist_status ist_store_reserve(struct ist_store *store, struct ist_span key, 
     store->bytes[RESERVED] += new->block.bytes;
     store->reserved_entries++;
     store->pinned_entries++;
-    store->entry_bytes += entry_size(key.bytes) + ENTRY_OVERHEAD_BYTES;
+    move_strays(store);
     *entry = new;
     return IST_OK;
 }
@@ -397,6 +427,7 @@ uint64_t ist_store_purge(struct ist_store *store) {
         purge_at_once(store);
     }
     ist_index_clear(store->index);
+    ist_slab_trim(store->slab);
     return gone;
 }
 
@@ -428,15 +459,15 @@ void ist_store_usage(const struct ist_store *store, struct ist_store_usage *usag
         .pinned_entries = store->pinned_entries,
         .evicted_entries = store->evicted_entries,
         .evicted_bytes = store->evicted_bytes,
-        .metadata_bytes = sizeof(*store) + store->entry_bytes + ist_pool_metadata_bytes(store->pool) +
-                          ist_index_metadata_bytes(store->index) +
-                          ist_evict_metadata_bytes(store->evict),
+        .metadata_bytes =
+            sizeof(*store) + ist_slab_bytes(store->slab) + ist_pool_metadata_bytes(store->pool) +
+            ist_index_metadata_bytes(store->index) + ist_evict_metadata_bytes(store->evict),
     };
 }
 
 struct tally {
     uint64_t bytes[DOOMED + 1], entries[DOOMED + 1];
-    uint64_t value_bytes, pinned, entry_bytes;
+    uint64_t value_bytes, pinned;
 };
 
 static void check_entry(const struct ist_store *store, const struct ist_entry *entry,
@@ -444,7 +475,6 @@ static void check_entry(const struct ist_store *store, const struct ist_entry *e
     tally->bytes[entry->state] += entry->block.bytes;
     tally->entries[entry->state]++;
     tally->pinned += entry->pins > 0;
-    tally->entry_bytes += entry_size(entry->node.key_bytes) + ENTRY_OVERHEAD_BYTES;
     IST_ASSERT(entry->value_bytes > 0 &&
                entry->block.bytes == ist_pool_rounded(store->pool, entry->value_bytes));
     switch (entry->state) {
@@ -459,6 +489,7 @@ static void check_entry(const struct ist_store *store, const struct ist_entry *e
 }
 
 void ist_store_check(const struct ist_store *store) {
+    ist_slab_check(store->slab);
     ist_pool_check(store->pool);
     ist_index_check(store->index);
     ist_evict_check(store->evict);
@@ -482,5 +513,6 @@ void ist_store_check(const struct ist_store *store) {
     IST_ASSERT(tally.entries[COMMITTED] == ist_evict_tracked(store->evict));
     IST_ASSERT(tally.pinned == store->pinned_entries);
     IST_ASSERT(tally.value_bytes == store->value_bytes);
-    IST_ASSERT(tally.entry_bytes == store->entry_bytes);
+    IST_ASSERT(tally.entries[RESERVED] + tally.entries[COMMITTED] + tally.entries[DOOMED] ==
+               ist_slab_count(store->slab));
 }
