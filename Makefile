@@ -46,7 +46,7 @@ BENCH := bench bench_crew bench_grammar bench_json bench_load bench_measure benc
 REPLAY := replay replay_client replay_jobs replay_json replay_options replay_plan replay_plot replay_report
 REPLAY += replay_run replay_series replay_server replay_tally replay_traffic
 # the extension module, and the package around it
-PY := channel connection job module regions
+PY := channel connection job module registered
 DOCTOR := doctor doctor_connect doctor_device doctor_findings doctor_json doctor_judge_devices \
           doctor_judge_machine doctor_machine doctor_names doctor_options doctor_stream doctor_talk doctor_text
 # the simulator
@@ -427,7 +427,7 @@ mutants: ## how many small mistakes in the code the tests see: make mutants COUN
 	@$(MAKE) --no-print-directory -s -j$$(nproc) $$(ci/mutants --build $(B) --rooms $(ROOMS_MUTATED) --tests)
 	@ci/mutants --build $(B) --rooms $(ROOMS_MUTATED) --count $(COUNT) --seed $(SEED)
 
-.PHONY: layers headers exports format coverage check demo bench bench-core
+.PHONY: layers headers exports format coverage check demo bench bench-core check-python-long bench-python
 layers: $(CORE) ## prove that the core does no I/O and that no room uses what it must not know
 	ci/layers $(CORE)
 
@@ -455,6 +455,9 @@ coverage: ## line coverage of the unit tests, as HTML; fails below 95% in store,
 check: ## install what is missing, build, run every test
 	@DEPS=$(DEPS) ci/check
 
+check-python-long: ## the Python package's tests, with a minute of each connector's load
+	@DEPS=$(DEPS) IST_TEST_SECONDS=60 CHECK=python ci/check
+
 demo: ## install what is missing, build, replay prefill/decode traffic against a daemon
 	@DEPS=$(DEPS) ci/deps build
 	@echo building
@@ -474,6 +477,11 @@ bench: ## build, measure a daemon beside what it is compared with: make bench BA
 	@DEPS=$(DEPS) ci/deps build
 	@$(MAKE) --no-print-directory -s -j$$(nproc) programs
 	@ci/bench $(B) --baseline=$(BASELINE) $(BENCH_OPTIONS)
+
+bench-python: ## how fast values of 1 MiB move through Python, beside the C bench
+	@DEPS=$(DEPS) ci/deps python
+	@$(MAKE) --no-print-directory -s -j$$(nproc) programs python-package
+	@PYTHONPATH=$(B)/python $(PYTHON) tests/python/throughput.py $(B)/infinistore-bench
 
 $(B)/bench_core: $(B)/obj/tests/bench_core.o $(B)/obj/src/daemon/heap.o $(CORE)
 	$(CC) $(LDFLAGS) -o $@ $^ $(NANOPB)

@@ -71,9 +71,10 @@ static int submit(struct ist_channel *self, struct ist_job *job, uint64_t timeou
     Py_INCREF((PyObject *)self);
     job->channel = self;
     self->in_flight++;
-    Py_BEGIN_ALLOW_THREADS status =
-        ist_job_submit(job, client, timeout_ns, done); /* from here on `job` may be done */
-    Py_END_ALLOW_THREADS if (status != IST_OK) {
+    PyThreadState *thread = PyEval_SaveThread();
+    status = ist_job_submit(job, client, timeout_ns, done); /* from here on `job` may be done */
+    PyEval_RestoreThread(thread);
+    if (status != IST_OK) {
         self->in_flight--;
     }
     ist_connection_leave(self->connection);
@@ -92,10 +93,10 @@ static PyObject *channel_submit(PyObject *object, PyObject *const *args, Py_ssiz
     if (PyErr_Occurred() != NULL) {
         return NULL;
     }
+    const struct ist_job_memory memory = ist_connection_memory(self->connection);
     struct ist_job *job;
-    int status = ist_job_new((unsigned)kind, args[2], args[3], (unsigned)flags,
-                             &self->connection->regions, &job);
-    if (status == -2) {
+    int status = ist_job_new((unsigned)kind, args[2], args[3], (unsigned)flags, &memory, &job);
+    if (status == IST_JOB_EXCEPTION) {
         return NULL;
     }
     if (status == IST_OK) {
@@ -136,8 +137,10 @@ static PyObject *channel_process(PyObject *object, PyObject *unused) {
     attend(self);
     struct ist_client *client = ist_connection_enter(self->connection);
     if (client != NULL) {
-        Py_BEGIN_ALLOW_THREADS(void) ist_client_process(client);
-        Py_END_ALLOW_THREADS ist_connection_leave(self->connection);
+        PyThreadState *thread = PyEval_SaveThread();
+        (void)ist_client_process(client);
+        PyEval_RestoreThread(thread);
+        ist_connection_leave(self->connection);
     }
     bool complete = true;
     for (struct ist_job *job = take(self), *next; job != NULL; job = next) {

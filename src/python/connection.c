@@ -1,9 +1,8 @@
 #include "python/connection.h"
 
-#include <errno.h>
+#include <stdio.h>
+#include <string.h>
 #include <time.h>
-
-#include "python/job.h"
 
 #define ERROR_BYTES 512
 /* What a value of unknown length is expected to have at first: a smaller one costs nothing, as memory that is not
@@ -25,45 +24,38 @@ struct ist_client *ist_connection_enter(struct ist_connection_object *connection
 static void release(struct ist_connection_object *connection) {
     struct ist_client *client = connection->client;
     connection->client = NULL;
-    Py_BEGIN_ALLOW_THREADS ist_client_free(client);
-    Py_END_ALLOW_THREADS
+    PyThreadState *thread = PyEval_SaveThread();
+    ist_client_free(client);
+    PyEval_RestoreThread(thread);
 }
 
-void ist_connection_leave(struct ist_connection_object *connection) {
-    connection->users--;
-    if (connection->closing && connection->users == 0) {
-        release(connection);
-    }
+/* The library's: in any thread, without the interpreter's lock. */
+static void keep_warning(void *arg, const char *line) {
+    struct ist_connection_object *self = arg;
+    pthread_mutex_lock(&self->warning_lock);
+    snprintf(self->warning, sizeof(self->warning), "%s", line);
+    self->warned = true;
+    pthread_mutex_unlock(&self->warning_lock);
 }
 
-static PyObject *connection_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    const char *endpoints;
-    unsigned long long connect_timeout_ns, request_timeout_ns;
-    if (kwargs != NULL && PyDict_Size(kwargs) > 0) {
-        PyErr_SetString(PyExc_TypeError, "Client takes no keywords");
-        return NULL;
+static void tell_warning(struct ist_connection_object *self) {
+    char line[IST_CONNECTION_WARNING_BYTES];
+    pthread_mutex_lock(&self->warning_lock);
+    bool warned = self->warned;
+    self->warned = false;
+    memcpy(line, self->warning, sizeof(line));
+    pthread_mutex_unlock(&self->warning_lock);
+    if (!warned) {
+        return;
     }
-    if (!PyArg_ParseTuple(args, "sKK:Client", &endpoints, &connect_timeout_ns, &request_timeout_ns)) {
-        return NULL;
+    PyObject *type, *value, *trace;
+    PyErr_Fetch(&type, &value, &trace);
+    PyObject *result = PyObject_CallFunction(self->on_warning, "s", line);
+    if (result == NULL) {
+        PyErr_WriteUnraisable(self->on_warning);
     }
-    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
-    struct ist_connection_object *self = (struct ist_connection_object *)allocate(type, 0);
-    if (self == NULL) {
-        return NULL;
-    }
-    self->expected_bytes = EXPECTED_BYTES_MIN;
-    struct ist_client_options options = {.endpoints = endpoints,
-                                         .connect_timeout_ns = connect_timeout_ns,
-                                         .request_timeout_ns = request_timeout_ns};
-    char error[ERROR_BYTES] = "";
-    enum ist_status status;
-    Py_BEGIN_ALLOW_THREADS status = ist_client_new(&options, &self->client, error, sizeof(error));
-    Py_END_ALLOW_THREADS if (status != IST_OK) {
-        PyErr_Format(PyExc_ConnectionError, "%s", error);
-        Py_DECREF((PyObject *)self);
-        return NULL;
-    }
-    return (PyObject *)self;
+    Py_XDECREF(result);
+    PyErr_Restore(type, value, trace);
 }
 
 static void connection_dealloc(PyObject *object) {
@@ -72,10 +64,98 @@ static void connection_dealloc(PyObject *object) {
     if (self->client != NULL) {
         release(self);
     }
-    ist_regions_fini(&self->regions);
+    ist_registered_fini(&self->registered);
+    pthread_mutex_destroy(&self->warning_lock);
+    Py_XDECREF(self->on_warning);
     freefunc free_object = (freefunc)PyType_GetSlot(type, Py_tp_free);
     free_object(object);
     Py_DECREF((PyObject *)type);
+}
+
+static PyObject *allocate(PyTypeObject *type, PyObject *on_warning) {
+    allocfunc allocate_object = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    struct ist_connection_object *self = (struct ist_connection_object *)allocate_object(type, 0);
+    if (self != NULL) {
+        self->expected_bytes = EXPECTED_BYTES_MIN;
+        pthread_mutex_init(&self->warning_lock, NULL); /* cannot fail: man pthread_mutex_init, glibc */
+        Py_INCREF(on_warning);
+        self->on_warning = on_warning;
+    }
+    return (PyObject *)self;
+}
+
+void ist_connection_leave(struct ist_connection_object *connection) {
+    tell_warning(connection);
+    connection->users--;
+    if (connection->closing && connection->users == 0) {
+        release(connection);
+    }
+}
+
+static bool moves_by_rdma(struct ist_connection_object *self) {
+    struct ist_client *client = self->wants_rdma ? ist_connection_enter(self) : NULL;
+    if (client == NULL) {
+        return false;
+    }
+    PyThreadState *thread = PyEval_SaveThread();
+    enum ist_transport transport = ist_client_transport(client);
+    PyEval_RestoreThread(thread);
+    ist_connection_leave(self);
+    return transport == IST_TRANSPORT_RDMA;
+}
+
+struct ist_job_memory ist_connection_memory(struct ist_connection_object *connection) {
+    return (struct ist_job_memory){.registered = &connection->registered,
+                                   .values_too = moves_by_rdma(connection)};
+}
+
+/* OSError keeps a pair as errno, here a status, and text. */
+static void raise_refusal(enum ist_status status, const char *text) {
+    PyObject *pair = Py_BuildValue("is", (int)status, text);
+    if (pair != NULL) {
+        PyErr_SetObject(PyExc_ConnectionError, pair);
+        Py_DECREF(pair);
+    }
+}
+
+/* Client(endpoints, connect_timeout_ns, request_timeout_ns, transport, device, port, link, gid_index, on_warning) */
+static PyObject *connection_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    unsigned long long connect_timeout_ns, request_timeout_ns;
+    unsigned transport, link;
+    int gid_index;
+    PyObject *on_warning;
+    struct ist_client_options options = {0};
+    (void)kwargs;
+    if (!PyArg_ParseTuple(args, "sKKIzIIiO:Client", &options.endpoints, &connect_timeout_ns,
+                          &request_timeout_ns, &transport, &options.device, &options.port, &link,
+                          &gid_index, &on_warning)) {
+        return NULL;
+    }
+    PyObject *object = allocate(type, on_warning);
+    if (object == NULL) {
+        return NULL;
+    }
+    struct ist_connection_object *self = (struct ist_connection_object *)object;
+    options.connect_timeout_ns = connect_timeout_ns;
+    options.request_timeout_ns = request_timeout_ns;
+    options.transport = (enum ist_transport)transport;
+    options.link = (enum ist_client_link)link;
+    options.use_gid_index = gid_index >= 0;
+    options.gid_index = gid_index >= 0 ? (unsigned)gid_index : 0;
+    options.warn = keep_warning;
+    options.warn_arg = self;
+    self->wants_rdma = options.transport != IST_TRANSPORT_TCP;
+    char error[ERROR_BYTES] = "";
+    PyThreadState *thread = PyEval_SaveThread();
+    enum ist_status status = ist_client_new(&options, &self->client, error, sizeof(error));
+    PyEval_RestoreThread(thread);
+    if (status != IST_OK) {
+        raise_refusal(status, error);
+        Py_DECREF(object);
+        return NULL;
+    }
+    tell_warning(self);
+    return object;
 }
 
 static PyObject *connection_close(PyObject *object, PyObject *unused) {
@@ -132,9 +212,10 @@ static int run(struct ist_connection_object *self, struct ist_job *job, uint64_t
     if (client == NULL) {
         return IST_PEER;
     }
-    enum ist_status status;
-    Py_BEGIN_ALLOW_THREADS status = ist_job_run(job, client, timeout_ns);
-    Py_END_ALLOW_THREADS ist_connection_leave(self);
+    PyThreadState *thread = PyEval_SaveThread();
+    enum ist_status status = ist_job_run(job, client, timeout_ns);
+    PyEval_RestoreThread(thread);
+    ist_connection_leave(self);
     return (int)status;
 }
 
@@ -149,10 +230,10 @@ static PyObject *connection_call(PyObject *object, PyObject *const *args, Py_ssi
     if (!number_of(args[0], &kind) || !numbers_of(args + 3, 2, numbers, 2)) {
         return NULL;
     }
+    const struct ist_job_memory memory = ist_connection_memory(self);
     struct ist_job *job;
-    int status =
-        ist_job_new((unsigned)kind, args[1], args[2], (unsigned)numbers[0], &self->regions, &job);
-    if (status == -2) {
+    int status = ist_job_new((unsigned)kind, args[1], args[2], (unsigned)numbers[0], &memory, &job);
+    if (status == IST_JOB_EXCEPTION) {
         return NULL;
     }
     if (status == IST_OK) {
@@ -169,21 +250,22 @@ static uint64_t now_ns(void) {
     return (uint64_t)now.tv_sec * IST_NS_PER_SEC + (uint64_t)now.tv_nsec;
 }
 
-/* One try to get a value into new memory. buffer: the caller's, with any answer but an exception (-2). */
+/* One try to get a value into new memory. buffer: the caller's, with any answer but EXCEPTION. */
 static int read_into(struct ist_connection_object *self, struct ist_get_item *item, uint64_t timeout_ns,
                      PyObject **buffer) {
     *buffer = PyByteArray_FromStringAndSize(NULL, (Py_ssize_t)item->buffer_bytes);
     if (*buffer == NULL) {
-        return -2;
+        return IST_JOB_EXCEPTION;
     }
     item->buffer = PyByteArray_AsString(*buffer);
     struct ist_client *client = ist_connection_enter(self);
     if (client == NULL) {
         return IST_PEER;
     }
-    enum ist_status status;
-    Py_BEGIN_ALLOW_THREADS status = ist_get(client, item, 1, timeout_ns);
-    Py_END_ALLOW_THREADS ist_connection_leave(self);
+    PyThreadState *thread = PyEval_SaveThread();
+    enum ist_status status = ist_get(client, item, 1, timeout_ns);
+    PyEval_RestoreThread(thread);
+    ist_connection_leave(self);
     return (int)status;
 }
 
@@ -216,7 +298,7 @@ static PyObject *connection_read(PyObject *object, PyObject *const *args, Py_ssi
         return answer(status, buffer);
     }
     Py_XDECREF(buffer);
-    if (status == -2 || status == IST_OK) {
+    if (status == IST_JOB_EXCEPTION || status == IST_OK) {
         return NULL;
     }
     return answer(status == IST_TOO_SMALL ? IST_TIMEOUT : status, none());
@@ -231,8 +313,10 @@ static PyObject *connection_purge(PyObject *object, PyObject *const *args, Py_ss
     enum ist_status status = IST_PEER;
     struct ist_client *client = ist_connection_enter(self);
     if (client != NULL) {
-        Py_BEGIN_ALLOW_THREADS status = ist_purge(client, &purged, timeout_ns);
-        Py_END_ALLOW_THREADS ist_connection_leave(self);
+        PyThreadState *thread = PyEval_SaveThread();
+        status = ist_purge(client, &purged, timeout_ns);
+        PyEval_RestoreThread(thread);
+        ist_connection_leave(self);
     }
     return answer((int)status, PyLong_FromUnsignedLongLong(purged));
 }
@@ -246,8 +330,10 @@ static PyObject *connection_ping(PyObject *object, PyObject *const *args, Py_ssi
     enum ist_status status = IST_PEER;
     struct ist_client *client = ist_connection_enter(self);
     if (client != NULL) {
-        Py_BEGIN_ALLOW_THREADS status = ist_ping(client, timeout_ns);
-        Py_END_ALLOW_THREADS ist_connection_leave(self);
+        PyThreadState *thread = PyEval_SaveThread();
+        status = ist_ping(client, timeout_ns);
+        PyEval_RestoreThread(thread);
+        ist_connection_leave(self);
     }
     return answer((int)status, none());
 }
@@ -274,8 +360,10 @@ static PyObject *connection_stat(PyObject *object, PyObject *const *args, Py_ssi
     struct ist_metrics *metrics = NULL;
     struct ist_client *client = ist_connection_enter(self);
     if (client != NULL) {
-        Py_BEGIN_ALLOW_THREADS status = ist_stat(client, &metrics, timeout_ns);
-        Py_END_ALLOW_THREADS ist_connection_leave(self);
+        PyThreadState *thread = PyEval_SaveThread();
+        status = ist_stat(client, &metrics, timeout_ns);
+        PyEval_RestoreThread(thread);
+        ist_connection_leave(self);
     }
     PyObject *result = answer((int)status, dictionary_of(metrics));
     ist_metrics_free(metrics);
@@ -297,14 +385,68 @@ static bool region_of(PyObject *const *args, Py_ssize_t count, uint64_t region[2
     return true;
 }
 
+/* What a call on a range answers. */
+typedef enum ist_status (*region_call_fn)(struct ist_client *client, void *address, size_t bytes);
+
+static int call_on_region(struct ist_connection_object *self, region_call_fn call,
+                          const uint64_t region[2]) {
+    struct ist_client *client = ist_connection_enter(self);
+    if (client == NULL) {
+        return IST_PEER;
+    }
+    PyThreadState *thread = PyEval_SaveThread();
+    enum ist_status status = call(client, (void *)(uintptr_t)region[0], region[1]);
+    PyEval_RestoreThread(thread);
+    ist_connection_leave(self);
+    return (int)status;
+}
+
+static enum ist_status unregister_memory(struct ist_client *client, void *address, size_t bytes) {
+    return ist_memory_unregister(client, address, bytes);
+}
+
+/* Keeps in the own table what the library has taken into its own. */
+static PyObject *remember(struct ist_connection_object *self, int status, const uint64_t region[2]) {
+    if (status == IST_OK && ist_registered_reserve(&self->registered)) {
+        ist_registered_add(&self->registered, region[0], region[1]);
+    } else if (status == IST_OK) {
+        (void)call_on_region(self, unregister_memory, region);
+        status = IST_NO_MEMORY;
+    }
+    return PyLong_FromLong(status);
+}
+
 static PyObject *connection_register(PyObject *object, PyObject *const *args, Py_ssize_t count) {
     struct ist_connection_object *self = (struct ist_connection_object *)object;
     uint64_t region[2];
     if (!region_of(args, count, region)) {
         return NULL;
     }
-    return ist_regions_add(&self->regions, region[0], region[1]) ? PyLong_FromLong(IST_OK)
-                                                                 : PyErr_NoMemory();
+    return remember(self, call_on_region(self, ist_memory_register, region), region);
+}
+
+/* register_dmabuf(fd, offset, address, bytes) */
+static PyObject *connection_register_dmabuf(PyObject *object, PyObject *const *args, Py_ssize_t count) {
+    struct ist_connection_object *self = (struct ist_connection_object *)object;
+    uint64_t file[2], region[2];
+    if (count != 4) {
+        PyErr_SetString(PyExc_TypeError, "register_dmabuf(fd, offset, address, bytes)");
+        return NULL;
+    }
+    if (!numbers_of(args, 2, file, 2) || !region_of(args + 2, 2, region)) {
+        return NULL;
+    }
+    int status = IST_PEER;
+    struct ist_client *client = ist_connection_enter(self);
+    if (client != NULL) {
+        PyThreadState *thread = PyEval_SaveThread();
+        enum ist_status answered = ist_memory_register_dmabuf(client, (int)file[0], file[1], region[1],
+                                                              (void *)(uintptr_t)region[0]);
+        PyEval_RestoreThread(thread);
+        ist_connection_leave(self);
+        status = (int)answered;
+    }
+    return remember(self, status, region);
 }
 
 static PyObject *connection_unregister(PyObject *object, PyObject *const *args, Py_ssize_t count) {
@@ -313,17 +455,11 @@ static PyObject *connection_unregister(PyObject *object, PyObject *const *args, 
     if (!region_of(args, count, region)) {
         return NULL;
     }
-    return ist_regions_remove(&self->regions, region[0], region[1]) ? PyLong_FromLong(IST_OK)
-                                                                    : PyErr_NoMemory();
-}
-
-static PyObject *connection_is_registered(PyObject *object, PyObject *const *args, Py_ssize_t count) {
-    const struct ist_connection_object *self = (struct ist_connection_object *)object;
-    uint64_t region[2];
-    if (!region_of(args, count, region)) {
-        return NULL;
+    int status = call_on_region(self, unregister_memory, region);
+    if (status == IST_OK) {
+        ist_registered_remove(&self->registered, region[0], region[1]);
     }
-    return PyBool_FromLong(ist_regions_contain(&self->regions, region[0], region[1]));
+    return PyLong_FromLong(status);
 }
 
 /* ---- figures ------------------------------------------------------------------------------------------- */
@@ -334,8 +470,10 @@ static PyObject *connection_incarnation(PyObject *object, void *unused) {
     uint64_t incarnation = 0;
     struct ist_client *client = ist_connection_enter(self);
     if (client != NULL) {
-        Py_BEGIN_ALLOW_THREADS incarnation = ist_client_incarnation(client);
-        Py_END_ALLOW_THREADS ist_connection_leave(self);
+        PyThreadState *thread = PyEval_SaveThread();
+        incarnation = ist_client_incarnation(client);
+        PyEval_RestoreThread(thread);
+        ist_connection_leave(self);
     }
     return PyLong_FromUnsignedLongLong(incarnation);
 }
@@ -344,6 +482,11 @@ static PyObject *connection_closed(PyObject *object, void *unused) {
     (void)unused;
     const struct ist_connection_object *self = (struct ist_connection_object *)object;
     return PyBool_FromLong(self->client == NULL || self->closing);
+}
+
+static PyObject *connection_is_rdma(PyObject *object, void *unused) {
+    (void)unused;
+    return PyBool_FromLong(moves_by_rdma((struct ist_connection_object *)object));
 }
 
 static PyMethodDef methods[] = {
@@ -355,19 +498,23 @@ static PyMethodDef methods[] = {
     {"stat", FAST_METHOD(connection_stat), "stat(timeout_ns): (status, {name: value})"},
     {"register", FAST_METHOD(connection_register), "register(address, bytes): status"},
     {"unregister", FAST_METHOD(connection_unregister), "unregister(address, bytes): status"},
-    {"is_registered", FAST_METHOD(connection_is_registered), "is_registered(address, bytes): bool"},
+    {"register_dmabuf", FAST_METHOD(connection_register_dmabuf),
+     "register_dmabuf(fd, offset, address, bytes): status"},
     {"close", connection_close, METH_NOARGS, "Ends what is in flight; calls that block finish."},
     {0},
 };
 
 static PyGetSetDef properties[] = {
     {"incarnation", connection_incarnation, NULL, "Of the server's process; 0: not connected.", NULL},
+    {"is_rdma", connection_is_rdma, NULL, "Values move by RDMA now.", NULL},
     {"closed", connection_closed, NULL, "close() was called.", NULL},
     {0},
 };
 
 static PyType_Slot slots[] = {
-    {Py_tp_doc, "Client(endpoints, connect_timeout_ns, request_timeout_ns): connects."},
+    {Py_tp_doc,
+     "Client(endpoints, connect_timeout_ns, request_timeout_ns, transport, device, port, link, "
+     "gid_index, on_warning): connects."},
     {Py_tp_new, connection_new},
     {Py_tp_dealloc, connection_dealloc},
     {Py_tp_methods, methods},

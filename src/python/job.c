@@ -109,12 +109,12 @@ static bool parse_key(struct ist_job *job, size_t i, PyObject *object) {
     return true;
 }
 
-/* Returns OK, NOT_REGISTERED, or -2 with an exception. */
+/* Returns OK, NOT_REGISTERED, or EXCEPTION with one set. */
 static int parse_block(struct ist_job *job, size_t i, PyObject *block, uint64_t base, uint64_t bytes,
-                       const struct ist_regions *regions) {
+                       const struct ist_job_memory *memory) {
     if (!PySequence_Check(block) || PySequence_Size(block) != 2) {
         PyErr_SetString(PyExc_TypeError, "a block is a pair (key, offset)");
-        return -2;
+        return IST_JOB_EXCEPTION;
     }
     PyObject *key = PySequence_GetItem(block, 0), *number = PySequence_GetItem(block, 1);
     uint64_t offset = 0, address = 0;
@@ -123,10 +123,10 @@ static int parse_block(struct ist_job *job, size_t i, PyObject *block, uint64_t 
     Py_XDECREF(key);
     Py_XDECREF(number);
     if (!parsed) {
-        return -2;
+        return IST_JOB_EXCEPTION;
     }
     if (__builtin_add_overflow(base, offset, &address) ||
-        (bytes != 0 && !ist_regions_contain(regions, address, bytes))) {
+        (bytes != 0 && !ist_registered_contains(memory->registered, address, bytes))) {
         job->refused = i;
         return IST_JOB_NOT_REGISTERED;
     }
@@ -135,13 +135,13 @@ static int parse_block(struct ist_job *job, size_t i, PyObject *block, uint64_t 
 }
 
 static int parse_blocks(struct ist_job *job, PyObject *blocks, PyObject *place,
-                        const struct ist_regions *regions) {
+                        const struct ist_job_memory *memory) {
     uint64_t base, bytes;
     if (!pair_of(place, "where blocks lie", &base, &bytes)) {
-        return -2;
+        return IST_JOB_EXCEPTION;
     }
     for (size_t i = 0; i < job->count; i++) {
-        int status = parse_block(job, i, PyTuple_GetItem(blocks, (Py_ssize_t)i), base, bytes, regions);
+        int status = parse_block(job, i, PyTuple_GetItem(blocks, (Py_ssize_t)i), base, bytes, memory);
         if (status != IST_OK) {
             return status;
         }
@@ -204,35 +204,55 @@ static struct ist_job *allocate(enum ist_job_kind kind, size_t count) {
     return job;
 }
 
-static int parse(struct ist_job *job, PyObject *keys, PyObject *values,
-                 const struct ist_regions *regions) {
-    if (takes_blocks(job->kind)) {
-        return parse_blocks(job, keys, values, regions);
+static bool is_outside(const struct ist_job *job, size_t i, const struct ist_registered *registered) {
+    bool put = is_put(job->kind);
+    uint64_t address = put ? (uintptr_t)job->puts[i].value : (uintptr_t)job->gets[i].buffer;
+    uint64_t bytes = put ? job->puts[i].value_bytes : job->gets[i].buffer_bytes;
+    return bytes != 0 && !ist_registered_contains(registered, address, bytes);
+}
+
+static int check_values(struct ist_job *job, const struct ist_registered *registered) {
+    for (size_t i = 0; i < job->count; i++) {
+        if (is_outside(job, i, registered)) {
+            job->refused = i;
+            return IST_JOB_NOT_REGISTERED;
+        }
     }
-    bool parsed = parse_keys(job, keys) && (!takes_values(job->kind) || parse_values(job, values));
-    return parsed ? IST_OK : -2;
+    return IST_OK;
+}
+
+static int parse(struct ist_job *job, PyObject *keys, PyObject *values,
+                 const struct ist_job_memory *memory) {
+    if (takes_blocks(job->kind)) {
+        return parse_blocks(job, keys, values, memory);
+    }
+    if (!parse_keys(job, keys) || (takes_values(job->kind) && !parse_values(job, values))) {
+        return IST_JOB_EXCEPTION;
+    }
+    return memory->values_too && takes_values(job->kind) ? check_values(job, memory->registered)
+                                                         : IST_OK;
 }
 
 int ist_job_new(unsigned kind, PyObject *keys, PyObject *values, unsigned flags,
-                const struct ist_regions *regions, struct ist_job **job) {
+                const struct ist_job_memory *memory, struct ist_job **job) {
     if (kind >= IST_JOB_KINDS) {
         PyErr_SetString(PyExc_ValueError, "no such kind of request");
-        return -2;
+        return IST_JOB_EXCEPTION;
     }
     PyObject *tuple = PySequence_Tuple(keys);
     if (tuple == NULL) {
-        return -2;
+        return IST_JOB_EXCEPTION;
     }
     struct ist_job *new = allocate(kind, (size_t)PyTuple_Size(tuple));
-    int status = -2;
+    int status = IST_JOB_EXCEPTION;
     if (new != NULL) {
         new->flags = flags;
-        status = parse(new, tuple, values, regions);
+        status = parse(new, tuple, values, memory);
     }
     Py_DECREF(tuple);
-    if (status == -2) {
+    if (status == IST_JOB_EXCEPTION) {
         ist_job_free(new);
-        return -2;
+        return IST_JOB_EXCEPTION;
     }
     *job = new;
     return status;

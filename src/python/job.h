@@ -4,7 +4,7 @@
 #define IST_PYTHON_OPERATION_H
 
 #include "python/native.h"
-#include "python/regions.h"
+#include "python/registered.h"
 
 enum ist_job_kind {
     IST_JOB_PUT,        /* values: a sequence, each a buffer or a pair (address, bytes) */
@@ -18,8 +18,10 @@ enum ist_job_kind {
 };
 #define IST_JOB_KINDS 8u
 
-/* Instead of a status: a block is outside all registered memory. */
+/* Instead of a status: a block, or a value that would have to be, is outside all registered memory. */
 #define IST_JOB_NOT_REGISTERED (-1)
+/* Instead of a status: a Python exception is set. */
+#define IST_JOB_EXCEPTION (-2)
 
 struct ist_job {
     enum ist_job_kind kind;
@@ -38,7 +40,7 @@ struct ist_job {
         size_t number;
         int64_t index;
     };
-    size_t refused; /* with NOT_REGISTERED: which block */
+    size_t refused; /* with NOT_REGISTERED: which block or value */
 
     /* Of an asynchronous one. */
     PyObject *future;            /* owned */
@@ -47,12 +49,17 @@ struct ist_job {
     enum ist_status status;
 };
 
+/* Where values may lie. */
+struct ist_job_memory {
+    const struct ist_registered *registered;
+    bool values_too; /* not only blocks must be in it, but all values, as RDMA demands */
+};
+
 /* Parses what Python handed over.
- * regions    where blocks must lie
  * job  the caller's on success: ist_job_free()
- * Returns OK or NOT_REGISTERED with an job; -2 with an exception set and none. */
+ * Returns OK or NOT_REGISTERED with a job, EXCEPTION without. */
 int ist_job_new(unsigned kind, PyObject *keys, PyObject *values, unsigned flags,
-                const struct ist_regions *regions, struct ist_job **job);
+                const struct ist_job_memory *memory, struct ist_job **job);
 /* With the interpreter's lock held. NULL is legal. */
 void ist_job_free(struct ist_job *job);
 
@@ -67,9 +74,10 @@ bool ist_job_key(PyObject *object, struct ist_key *key);
 /* What it brought, a new reference; NULL with an exception:
  *   PUT          a tuple of statuses
  *   GET          a pair of tuples: statuses, true lengths
- *   ..._BLOCKS   None when all is well, else a tuple of statuses; with NOT_REGISTERED the number of the block
+ *   ..._BLOCKS   None when all is well, else a tuple of statuses
  *   EXISTS       a tuple of bools
  *   others       a number; MATCH_LAST: -1 for none
+ * With NOT_REGISTERED: the number of the block or value.
  * Of what failed as a whole (status: that of a session) only the first three are worth anything. */
 PyObject *ist_job_detail(const struct ist_job *job, int status);
 

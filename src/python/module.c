@@ -2,7 +2,6 @@
 #include "python/channel.h"
 #include "python/connection.h"
 #include "python/job.h"
-#include "python/native.h"
 
 struct state {
     PyObject *connection_type; /* owned */
@@ -28,6 +27,11 @@ static const struct {
     {"MATCH_LAST", IST_JOB_MATCH_LAST},
     {"REMOVE", IST_JOB_REMOVE},
     {"NOT_REGISTERED", IST_JOB_NOT_REGISTERED},
+    {"TRANSPORT_TCP", IST_TRANSPORT_TCP},
+    {"TRANSPORT_RDMA", IST_TRANSPORT_RDMA},
+    {"TRANSPORT_AUTO", IST_TRANSPORT_AUTO},
+    {"LINK_ANY", IST_CLIENT_LINK_ANY},
+    {"LINK_ETHERNET", IST_CLIENT_LINK_ETHERNET},
     {"IF_ABSENT", IST_IF_ABSENT},
     {"KEYS_PER_REQUEST_MAX", IST_KEYS_PER_REQUEST_MAX},
 };

@@ -18,6 +18,12 @@ import infinistore
 from infinistore.daemon import daemon_path
 
 START_SECONDS = 30
+#: RDMA: run below ci/rxe/run, which says which devices there are
+TYPE = os.environ.get("IST_TEST_CONNECTION_TYPE", infinistore.TYPE_TCP)
+DEVICES = os.environ.get("RXE_DEVICES", "").split()
+#: A user-mode kernel has a host's mapping for each page: with more it runs into vm.max_map_count.
+POOL_MIB = 64 if TYPE == infinistore.TYPE_RDMA else 256
+HOST = os.environ["RXE_ADDRESSES"].split()[0] if TYPE == infinistore.TYPE_RDMA else "127.0.0.1"
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = START_SECONDS) -> Any:
@@ -49,8 +55,8 @@ def new_key(prefix: str = "key") -> str:
 class Server:
     """A daemon on ports that the kernel picked, the same ones after a restart."""
 
-    def __init__(self, *options: str, host: str = "127.0.0.1") -> None:
-        self.options = options
+    def __init__(self, *options: str, host: str = HOST) -> None:
+        self.options = ((f"--dev-name={DEVICES[0]}",) if TYPE == infinistore.TYPE_RDMA else ()) + options
         self.host = host
         self.port = 0
         self.manage_port = 0
@@ -66,7 +72,7 @@ class Server:
                     f"--host={self.host}",
                     f"--service-port={self.port}",
                     f"--manage-port={self.manage_port}",
-                    "--prealloc-size=256M",
+                    f"--prealloc-size={POOL_MIB}M",
                     "--minimal-allocate-size=4K",
                     "--log-level=error",
                     f"--port-file={file}",
@@ -101,12 +107,30 @@ class Server:
         values: dict[str, Any] = {
             "host_addr": self.host,
             "service_port": self.port,
-            "connection_type": infinistore.TYPE_TCP,
+            "connection_type": TYPE,
+            "link_type": infinistore.LINK_ETHERNET,
             "connect_timeout": 10.0,
             "request_timeout": 20.0,
         }
+        if TYPE == infinistore.TYPE_RDMA:
+            values["dev_name"] = DEVICES[-1]
         values.update(more)
         return infinistore.ClientConfig(**values)
+
+
+tcp_only = pytest.mark.of_transport(infinistore.TYPE_TCP)
+rdma_only = pytest.mark.of_transport(infinistore.TYPE_RDMA)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "of_transport(type): makes sense with connections of this type alone")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def fits(item: pytest.Item) -> bool:
+        return all(mark.args == (TYPE,) for mark in item.iter_markers("of_transport"))
+
+    items[:] = [item for item in items if fits(item)]
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import asyncio
 import pytest
 
 import infinistore
-from conftest import address
+from conftest import POOL_MIB, address
 from infinistore import Status
 
 
@@ -85,7 +85,7 @@ def test_batches__empty__ask_nobody(connection):
 
 
 def test_batches__too_big_for_the_pool__tells_of_that_key(connection):
-    statuses = connection.put_batch(["big", "small"], [bytearray(300 << 20), b"x"])
+    statuses = connection.put_batch(["big", "small"], [bytearray((POOL_MIB + 1) << 20), b"x"])
     assert statuses[0] is Status.TOO_BIG and statuses[1] is Status.OK
     assert connection.exists_batch(["big", "small"]) == [False, True]
 

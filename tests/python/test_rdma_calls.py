@@ -134,7 +134,7 @@ def test_one_connection__several_loops_one_after_the_other__works(connection):
     connection.register_mr(address(buffer), 64)
     for i in range(20):
         assert run(connection.rdma_write_cache_async([(f"k{i}", 0)], 64, address(buffer))) == 200
-    assert len(connection._channels) == 1  # those of closed loops are forgotten
+    assert len(connection._line._channels) == 1  # those of closed loops are forgotten
 
 
 def test_connect_async__works(server):

@@ -8,7 +8,7 @@ import inspect
 import pytest
 
 import infinistore
-from conftest import address, new_key
+from conftest import address, new_key, tcp_only
 
 NAMES = """InfinityConnection register_server ClientConfig ServerConfig TYPE_RDMA TYPE_TCP Logger LINK_ETHERNET
 LINK_IB purge_kv_map get_kvmap_len InfiniStoreException InfiniStoreKeyNotFound evict_cache""".split()
@@ -213,12 +213,14 @@ def test_connect__in_a_constructor_without_a_loop__works(server):
     assert Connector().connection.check_exist("k") is False
 
 
+@tcp_only
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_connect__name_or_address__works(server, host):
     with infinistore.InfinityConnection(server.config(host_addr=host)) as connection:
         connection.ping()
 
 
+@tcp_only
 def test_connect__ipv6_literal__works():
     from conftest import Server
 
@@ -257,11 +259,19 @@ def test_close__again_and_from_del__is_harmless(server):
     assert native.closed
 
 
+@tcp_only
 def test_auto__without_a_device__uses_tcp_and_says_so(server, capfd):
     with infinistore.InfinityConnection(server.config(connection_type="AUTO")) as connection:
         assert connection.rdma_connected is False
         connection.ping()
     assert "TCP" in capfd.readouterr().err
+
+
+@tcp_only
+def test_rdma__without_a_device__raises_and_says_why(server):
+    with pytest.raises(infinistore.InfiniStoreException, match="RDMA") as caught:
+        infinistore.InfinityConnection(server.config(connection_type="RDMA")).connect()
+    assert caught.value.status is infinistore.Status.DEVICE
 
 
 def test_resolve_hostname__name__is_an_address():

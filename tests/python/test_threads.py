@@ -117,7 +117,7 @@ def test_loop__closed_with_calls_in_flight__is_left_alone(own_server):
         assert connection.check_exist("nobody") is False
         wait_for(lambda: connection.check_exist("k7"))
         assert asyncio.run(connection.exists_batch_async(["k0", "nobody"])) == [True, False]
-        assert len(connection._channels) == 1
+        assert len(connection._line._channels) == 1
         for task in tasks:
             task._log_destroy_pending = False
         del tasks
@@ -133,7 +133,7 @@ def test_close__with_calls_in_flight__ends_them(own_server, loop_thread):
     moving = [
         loop_thread.run(connection.rdma_write_cache_async([(f"k{i}", 0)], 1 << 20, address(buffer))) for i in range(200)
     ]
-    wait_for(lambda: connection._channels and next(iter(connection._channels.values()))._queue)
+    wait_for(lambda: connection._line._channels and next(iter(connection._line._channels.values()))._queue)
     connection.close()
     for future in moving:
         with pytest.raises(infinistore.InfiniStoreException):

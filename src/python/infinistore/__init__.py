@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 from ._infinistore import VERSION as __version__
+from .buffers import address_of
 from .config import LINK_ETHERNET, LINK_IB, TYPE_AUTO, TYPE_RDMA, TYPE_TCP, ClientConfig, ServerConfig
 from .daemon import evict_cache, get_kvmap_len, purge_kv_map, register_server
 from .errors import InfiniStoreException, InfiniStoreKeyNotFound, Status
@@ -36,5 +37,6 @@ __all__ = [
     "Status",
     "GetResult",
     "evict_cache",
+    "address_of",
     "__version__",
 ]

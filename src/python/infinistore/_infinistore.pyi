@@ -1,4 +1,4 @@
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 VERSION: str
 PUT: int
@@ -11,14 +11,32 @@ MATCH_LAST: int
 REMOVE: int
 NOT_REGISTERED: int
 IF_ABSENT: int
+TRANSPORT_TCP: int
+TRANSPORT_RDMA: int
+TRANSPORT_AUTO: int
+LINK_ANY: int
+LINK_ETHERNET: int
 KEYS_PER_REQUEST_MAX: int
 
 def status_text(status: int) -> str: ...
 
 class Client:
-    def __new__(cls, endpoints: str, connect_timeout_ns: int, request_timeout_ns: int) -> Client: ...
+    def __new__(
+        cls,
+        endpoints: str,
+        connect_timeout_ns: int,
+        request_timeout_ns: int,
+        transport: int,
+        device: str | None,
+        port: int,
+        link: int,
+        gid_index: int,
+        on_warning: Callable[[str], Any],
+    ) -> Client: ...
     @property
     def incarnation(self) -> int: ...
+    @property
+    def is_rdma(self) -> bool: ...
     @property
     def closed(self) -> bool: ...
     def call(
@@ -30,7 +48,7 @@ class Client:
     def stat(self, timeout_ns: int) -> tuple[int, dict[str, float]]: ...
     def register(self, address: int, bytes: int) -> int: ...
     def unregister(self, address: int, bytes: int) -> int: ...
-    def is_registered(self, address: int, bytes: int) -> bool: ...
+    def register_dmabuf(self, fd: int, offset: int, address: int, bytes: int) -> int: ...
     def close(self) -> None: ...
 
 class Channel:

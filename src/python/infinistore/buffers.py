@@ -10,25 +10,28 @@ from .errors import InfiniStoreException
 __all__ = ["as_values", "address_of", "as_array"]
 
 
-def _tensor_span(tensor: Any, on_device: bool) -> tuple[int, int]:
+def _tensor_span(tensor: Any) -> tuple[int, int]:
     if not tensor.is_contiguous():
         raise InfiniStoreException("a tensor must be contiguous")
-    if not on_device and getattr(tensor, "is_cuda", False):
-        raise InfiniStoreException("a tensor in the memory of a GPU needs an RDMA connection; here use tensor.cpu()")
     return tensor.data_ptr(), tensor.numel() * tensor.element_size()
 
 
-def as_values(values: Sequence[Any], on_device: bool) -> list[Any]:
-    """What the C side takes: buffers as they are, tensors as pairs (address, bytes).
+def as_values(values: Sequence[Any]) -> tuple[list[Any], bool]:
+    """What the C side takes: buffers as they are, tensors as pairs (address, bytes); and whether any is in the memory of
+    a GPU."""
+    items, on_device = [], False
+    for value in values:
+        if hasattr(value, "data_ptr"):
+            on_device = on_device or bool(getattr(value, "is_cuda", False))
+            value = _tensor_span(value)
+        items.append(value)
+    return items, on_device
 
-    on_device: the connection reaches a GPU's memory."""
-    return [_tensor_span(value, on_device) if hasattr(value, "data_ptr") else value for value in values]
 
-
-def address_of(memory: Any, on_device: bool) -> tuple[int, int]:
+def address_of(memory: Any) -> tuple[int, int]:
     """(address, bytes) of a tensor, an array or a writable buffer."""
     if hasattr(memory, "data_ptr"):
-        return _tensor_span(memory, on_device)
+        return _tensor_span(memory)
     view = memoryview(memory).cast("B")
     if view.readonly:
         raise InfiniStoreException("read-only memory cannot be registered")

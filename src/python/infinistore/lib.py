@@ -10,10 +10,10 @@ import weakref
 from types import TracebackType
 from typing import Any, Iterable, NamedTuple, Sequence, Union
 
-from . import _infinistore
+from . import _infinistore, cuda
 from .buffers import address_of, as_array, as_values
-from .channel import Channel
-from .config import LINK_ETHERNET, LINK_IB, TYPE_AUTO, TYPE_RDMA, TYPE_TCP, ClientConfig, ServerConfig
+from .channel import Line
+from .config import ANY_DEVICE, LINK_ETHERNET, LINK_IB, TYPE_AUTO, TYPE_RDMA, TYPE_TCP, ClientConfig, ServerConfig
 from .daemon import evict_cache, get_kvmap_len, purge_kv_map, register_server
 from .errors import InfiniStoreException, InfiniStoreKeyNotFound, Status, failed
 from .log import Logger
@@ -55,6 +55,13 @@ class GetResult(NamedTuple):
         return self.status is Status.OK
 
 
+_TRANSPORTS = {
+    TYPE_TCP: _infinistore.TRANSPORT_TCP,
+    TYPE_RDMA: _infinistore.TRANSPORT_RDMA,
+    TYPE_AUTO: _infinistore.TRANSPORT_AUTO,
+}
+
+
 def _endpoint(config: ClientConfig) -> str:
     host = str(config.host_addr)
     if host.startswith("unix:"):
@@ -64,6 +71,38 @@ def _endpoint(config: ClientConfig) -> str:
     return f"{host}:{config.service_port}"
 
 
+def _device(config: ClientConfig) -> str | None:
+    """As the original: the device of that name where there is one, else any."""
+    if os.path.exists(f"/sys/class/infiniband/{config.dev_name}"):
+        return config.dev_name
+    if config.dev_name != ANY_DEVICE and config.connection_type != TYPE_TCP:
+        Logger.warn(f"no RDMA device {config.dev_name} here: any will do")
+    return None
+
+
+def _connect(config: ClientConfig, connection_type: str, timeout_ns: int) -> Line:
+    device = _device(config)
+    # A named device has the link that it has; "IB" is the default of who did not think about it.
+    any_link = device is not None or config.link_type != LINK_ETHERNET
+    try:
+        client = _infinistore.Client(
+            _endpoint(config),
+            timeout_ns,
+            int(config.request_timeout * _NS_PER_SEC),
+            _TRANSPORTS[connection_type],
+            device,
+            config.ib_port,
+            _infinistore.LINK_ANY if any_link else _infinistore.LINK_ETHERNET,
+            config.hint_gid_index,
+            Logger.warn,
+        )
+    except ConnectionError as error:
+        status = Status(error.errno)
+        what = "Failed to setup RDMA connection" if status is Status.DEVICE else "Failed to initialize remote connection"
+        raise InfiniStoreException(f"{what}: {error.strerror}", status) from error
+    return Line(client)
+
+
 class InfinityConnection:
     """A connection to a server.
 
@@ -71,9 +110,11 @@ class InfinityConnection:
     the other methods block, without Python's lock. Every call ends by its deadline. When the server goes away, what is in
     flight fails, and the next call connects again.
 
+    Over RDMA, values that do not lie in registered memory go beside it, over a TCP connection that is made when it is
+    first wanted. So do `tcp_*`.
+
     Attributes:
         config (ClientConfig): as given.
-        rdma_connected (bool): values move by RDMA.
     """
 
     OP_RDMA_READ = "A"
@@ -81,15 +122,26 @@ class InfinityConnection:
     def __init__(self, config: ClientConfig) -> None:
         config.verify()
         self.config = config
-        self.rdma_connected = False
-        self.conn: _infinistore.Client | None = None
+        self._line: Line | None = None
+        self._beside: Line | None = None
         self._request_timeout_ns = int(config.request_timeout * _NS_PER_SEC)
-        self._channels: dict[asyncio.AbstractEventLoop, Channel] = {}
         self._lock = threading.Lock()
         Logger.set_log_level(config.log_level)
         _connections.add(self)
 
     # ---- life ---------------------------------------------------------------------------------------
+
+    @property
+    def conn(self) -> _infinistore.Client | None:
+        """The C client; None while not connected."""
+        line = self._line
+        return None if line is None else line.client
+
+    @property
+    def rdma_connected(self) -> bool:
+        """Values in registered memory move by RDMA."""
+        line = self._line
+        return line is not None and line.client.is_rdma
 
     def connect(self) -> None:
         """Connects, within `config.connect_timeout`. No event loop needs to run.
@@ -97,20 +149,10 @@ class InfinityConnection:
         Raises InfiniStoreException when that fails or, with RDMA, when it is connected already."""
         if self.rdma_connected:
             raise InfiniStoreException("Already connected to remote instance")
-        config = self.config
-        if config.connection_type == TYPE_RDMA:
-            raise InfiniStoreException("Failed to setup RDMA connection: this client speaks TCP only", Status.DEVICE)
-        try:
-            client = _infinistore.Client(
-                _endpoint(config), int(config.connect_timeout * _NS_PER_SEC), self._request_timeout_ns
-            )
-        except ConnectionError as error:
-            raise InfiniStoreException(f"Failed to initialize remote connection: {error}", Status.PEER) from error
-        if config.connection_type == TYPE_AUTO:
-            Logger.warn(f"no RDMA to {_endpoint(config)}: using TCP")
+        line = _connect(self.config, str(self.config.connection_type), int(self.config.connect_timeout * _NS_PER_SEC))
         self.close()
         with self._lock:
-            self.conn = client
+            self._line = line
 
     async def connect_async(self) -> None:
         """The same, without blocking the loop."""
@@ -119,20 +161,18 @@ class InfinityConnection:
     def close(self) -> None:
         """Ends what is in flight, and the connection. May be called again, from any thread."""
         with self._lock:
-            client, self.conn = self.conn, None
-            channels, self._channels = self._channels, {}
-            self.rdma_connected = False
-        if client is not None:
-            client.close()
-        for channel in channels.values():
-            channel.retire()
+            lines = (self._line, self._beside)
+            self._line = self._beside = None
+        for line in lines:
+            if line is not None:
+                line.close()
 
     def __del__(self) -> None:
-        if getattr(self, "conn", None) is not None:
+        if getattr(self, "_line", None) is not None:
             self.close()
 
     def __enter__(self) -> InfinityConnection:
-        if self.conn is None:
+        if self._line is None:
             self.connect()
         return self
 
@@ -142,7 +182,7 @@ class InfinityConnection:
         self.close()
 
     async def __aenter__(self) -> InfinityConnection:
-        if self.conn is None:
+        if self._line is None:
             await self.connect_async()
         return self
 
@@ -160,29 +200,71 @@ class InfinityConnection:
             raise InfiniStoreException(f"Failed to resolve hostname '{hostname}': {error}") from error
         return str(infos[0][4][0])
 
-    def _client(self) -> _infinistore.Client:
-        client = self.conn
-        if client is None:
-            raise InfiniStoreException("not connected", Status.PEER)
-        return client
+    def _forget(self) -> None:
+        """In a child process: the connection is the parent's, and so is the state of its locks."""
+        _of_parent.append((self._line, self._beside))
+        self._line = self._beside = None
+        self._lock = threading.Lock()
 
-    def _channel(self) -> Channel:
-        loop = asyncio.get_running_loop()
-        channel = self._channels.get(loop)
-        if channel is not None:
-            return channel
-        with self._lock:
-            for other, old in list(self._channels.items()):
-                if old.discard_if_loop_is_closed():
-                    del self._channels[other]
-            channel = self._channels[loop] = Channel(self._client(), loop)
-        return channel
+    # ---- how calls go ---------------------------------------------------------------------------------
+
+    def _main(self) -> Line:
+        line = self._line
+        if line is None:
+            raise InfiniStoreException("not connected", Status.PEER)
+        return line
+
+    def _tcp(self, timeout_ns: int) -> Line:
+        """For memory that is not registered. timeout_ns: of the call that wants it."""
+        line = self._beside
+        if line is None:
+            line = _connect(self.config, TYPE_TCP, timeout_ns)
+            with self._lock:
+                if self._line is None:
+                    line.close()
+                    raise InfiniStoreException("not connected", Status.PEER)
+                if self._beside is None:
+                    self._beside = line
+                else:
+                    line.close()  # another thread was faster
+                    line = self._beside
+        return line
 
     def _timeout_ns(self, timeout: float | None) -> int:
         return self._request_timeout_ns if timeout is None else max(int(timeout * _NS_PER_SEC), 1)
 
-    def _call(self, kind: int, keys: Sequence[Any], values: Any, flags: int, timeout: float | None) -> tuple[int, Any]:
-        return self._client().call(kind, keys, values, flags, self._timeout_ns(timeout))
+    def _call(self, kind: int, keys: Sequence[Any], timeout: float | None) -> tuple[int, Any]:
+        return self._main().client.call(kind, keys, None, 0, self._timeout_ns(timeout))
+
+    async def _call_async(self, kind: int, keys: Sequence[Any], timeout: float | None) -> tuple[int, Any]:
+        return await self._main().channel().call(kind, keys, None, 0, self._timeout_ns(timeout))
+
+    def _values(self, values: Sequence[Any]) -> list[Any]:
+        items, on_device = as_values(values)
+        if on_device and not self.rdma_connected:
+            raise InfiniStoreException("a tensor in a GPU's memory needs an RDMA connection; here use tensor.cpu()")
+        return items
+
+    def _move_values(
+        self, kind: int, keys: Sequence[Any], values: Sequence[Any], flags: int, timeout: float | None
+    ) -> tuple[int, Any]:
+        items, timeout_ns = self._values(values), self._timeout_ns(timeout)
+        status, detail = self._main().client.call(kind, keys, items, flags, timeout_ns)
+        if status == _infinistore.NOT_REGISTERED:
+            _demand_host_memory(values)
+            status, detail = self._tcp(timeout_ns).client.call(kind, keys, items, flags, timeout_ns)
+        return status, detail
+
+    async def _move_values_async(
+        self, kind: int, keys: Sequence[Any], values: Sequence[Any], flags: int, timeout: float | None
+    ) -> tuple[int, Any]:
+        items, timeout_ns = self._values(values), self._timeout_ns(timeout)
+        status, detail = await self._main().channel().call(kind, keys, items, flags, timeout_ns)
+        if status == _infinistore.NOT_REGISTERED:
+            _demand_host_memory(values)
+            line = await asyncio.get_running_loop().run_in_executor(None, self._tcp, timeout_ns)
+            status, detail = await line.channel().call(kind, keys, items, flags, timeout_ns)
+        return status, detail
 
     # ---- TCP ----------------------------------------------------------------------------------------
 
@@ -190,7 +272,9 @@ class InfinityConnection:
         """The value: a numpy array of its bytes, or a bytearray where there is no numpy.
 
         Raises InfiniStoreKeyNotFound."""
-        status, value = self._client().read(key, self._timeout_ns(timeout))
+        timeout_ns = self._timeout_ns(timeout)
+        line = self._tcp(timeout_ns) if self.rdma_connected else self._main()
+        status, value = line.client.read(key, timeout_ns)
         if value is None:
             raise failed("Failed to read from infinistore", status)
         return as_array(value)
@@ -203,7 +287,9 @@ class InfinityConnection:
             raise InfiniStoreException("size is 0", Status.INVALID)
         if ptr == 0:
             raise InfiniStoreException("ptr is 0", Status.INVALID)
-        status, _ = self._call(_infinistore.PUT, (key,), ((ptr, size),), 0, timeout)
+        timeout_ns = self._timeout_ns(timeout)
+        line = self._tcp(timeout_ns) if self.rdma_connected else self._main()
+        status, _ = line.client.call(_infinistore.PUT, (key,), ((ptr, size),), 0, timeout_ns)
         if status != Status.OK:
             raise failed("Failed to write to infinistore", status)
 
@@ -216,11 +302,32 @@ class InfinityConnection:
             arg: an address, with `size`; or a tensor, an array or a writable buffer, without.
 
         Returns 0. Registering again, or what overlaps, is good."""
-        address, bytes_ = address_of(arg, self.rdma_connected) if size is None else (int(arg), int(size))
+        address, bytes_ = address_of(arg) if size is None else (int(arg), int(size))
+        client = self._main().client
         try:
-            return self._client().register(address, bytes_)
+            if cuda.is_device_memory(address):
+                with cuda.exported(address, bytes_) as (fd, offset):
+                    status = client.register_dmabuf(fd, offset, address, bytes_)
+            else:
+                status = client.register(address, bytes_)
         except (ValueError, OverflowError) as error:
             raise InfiniStoreException(f"register memory region failed: {error}", Status.INVALID) from error
+        if status != Status.OK:
+            raise failed("register memory region failed", status)
+        return 0
+
+    def unregister_mr(self, arg: Any, size: int | None = None) -> int:
+        """Takes back a `register_mr()` with the same arguments; after the last of several the memory may be freed.
+
+        Returns 0; raises when there was none."""
+        address, bytes_ = address_of(arg) if size is None else (int(arg), int(size))
+        try:
+            status = self._main().client.unregister(address, bytes_)
+        except (ValueError, OverflowError) as error:
+            raise InfiniStoreException(f"unregister memory region failed: {error}", Status.INVALID) from error
+        if status != Status.OK:
+            raise failed("unregister memory region failed", status)
+        return 0
 
     async def rdma_write_cache_async(self, blocks: Iterable[tuple[Key, int]], block_size: int, ptr: int) -> int:
         """Stores `block_size` bytes from `ptr` + offset under each key, all of them or none.
@@ -242,7 +349,9 @@ class InfinityConnection:
         self, kind: int, verb: str, blocks: Iterable[tuple[Key, int]], block_size: int, ptr: int
     ) -> int:
         blocks = tuple(blocks)
-        status, detail = await self._channel().call(kind, blocks, (ptr, block_size), 0, self._request_timeout_ns)
+        status, detail = await self._main().channel().call(
+            kind, blocks, (ptr, block_size), 0, self._request_timeout_ns
+        )
         if status == Status.OK:
             return _FINISHED
         if status == _infinistore.NOT_REGISTERED:
@@ -252,7 +361,7 @@ class InfinityConnection:
                 "registered memory",
                 Status.INVALID,
             )
-        if detail and Status.NOT_FOUND in detail and not Status(status).ends_request:
+        if detail and Status.NOT_FOUND in detail and not _STATUS[status].ends_request:
             raise InfiniStoreKeyNotFound()
         raise failed(f"Failed to {verb} infinistore", status)
 
@@ -260,14 +369,14 @@ class InfinityConnection:
 
     def check_exist(self, key: Key) -> bool:
         """Whether the key is there."""
-        status, present = self._call(_infinistore.EXISTS, (key,), None, 0, None)
+        status, present = self._call(_infinistore.EXISTS, (key,), None)
         if status != Status.OK:
             raise failed("Failed to check if this key exists", status)
         return bool(present[0])
 
     def get_match_last_index(self, keys: Sequence[Key]) -> int:
         """The index of the last key that is there. Raises when none is."""
-        status, index = self._call(_infinistore.MATCH_LAST, keys, None, 0, None) if keys else (Status.OK, -1)
+        status, index = self._call(_infinistore.MATCH_LAST, keys, None) if keys else (Status.OK, -1)
         if status != Status.OK:
             raise failed("Failed to match", status)
         if index < 0:
@@ -276,7 +385,7 @@ class InfinityConnection:
 
     def delete_keys(self, keys: Sequence[Key]) -> int:
         """Deletes the keys; returns how many were there."""
-        status, removed = self._call(_infinistore.REMOVE, keys, None, 0, None) if keys else (Status.OK, 0)
+        status, removed = self._call(_infinistore.REMOVE, keys, None) if keys else (Status.OK, 0)
         if status != Status.OK:
             raise failed("somethings are wrong, not all the specified keys were deleted", status)
         return int(removed)
@@ -300,9 +409,8 @@ class InfinityConnection:
         Returns the status of each key; raises when the request failed as a whole."""
         if not keys:
             return []
-        items = as_values(values, self.rdma_connected)
         flags = _infinistore.IF_ABSENT if if_absent else 0
-        return _put_results(self._call(_infinistore.PUT, keys, items, flags, timeout))
+        return _put_results(self._move_values(_infinistore.PUT, keys, values, flags, timeout))
 
     async def put_batch_async(
         self,
@@ -315,10 +423,8 @@ class InfinityConnection:
         """`put_batch()`, awaited."""
         if not keys:
             return []
-        items = as_values(values, self.rdma_connected)
         flags = _infinistore.IF_ABSENT if if_absent else 0
-        call = self._channel().call(_infinistore.PUT, keys, items, flags, self._timeout_ns(timeout))
-        return _put_results(await call)
+        return _put_results(await self._move_values_async(_infinistore.PUT, keys, values, flags, timeout))
 
     def get_batch_into(
         self, keys: Sequence[Key], buffers: Sequence[Any], *, timeout: float | None = None
@@ -331,8 +437,7 @@ class InfinityConnection:
         Returns status and true length of each; raises when the request failed as a whole."""
         if not keys:
             return []
-        items = as_values(buffers, self.rdma_connected)
-        return _get_results(self._call(_infinistore.GET, keys, items, 0, timeout))
+        return _get_results(self._move_values(_infinistore.GET, keys, buffers, 0, timeout))
 
     async def get_batch_into_async(
         self, keys: Sequence[Key], buffers: Sequence[Any], *, timeout: float | None = None
@@ -340,75 +445,69 @@ class InfinityConnection:
         """`get_batch_into()`, awaited."""
         if not keys:
             return []
-        items = as_values(buffers, self.rdma_connected)
-        call = self._channel().call(_infinistore.GET, keys, items, 0, self._timeout_ns(timeout))
-        return _get_results(await call)
+        return _get_results(await self._move_values_async(_infinistore.GET, keys, buffers, 0, timeout))
 
     def exists_batch(self, keys: Sequence[Key], *, timeout: float | None = None) -> list[bool]:
         """Which of the keys are there, in one round trip."""
-        return _exists_results(self._call(_infinistore.EXISTS, keys, None, 0, timeout)) if keys else []
+        return _exists_results(self._call(_infinistore.EXISTS, keys, timeout)) if keys else []
 
     async def exists_batch_async(self, keys: Sequence[Key], *, timeout: float | None = None) -> list[bool]:
         """`exists_batch()`, awaited."""
-        if not keys:
-            return []
-        call = self._channel().call(_infinistore.EXISTS, keys, None, 0, self._timeout_ns(timeout))
-        return _exists_results(await call)
+        return _exists_results(await self._call_async(_infinistore.EXISTS, keys, timeout)) if keys else []
 
     def match_prefix(self, keys: Sequence[Key], *, timeout: float | None = None) -> int:
         """How many leading keys are there: the first that is not ends the count."""
-        return _number(self._call(_infinistore.MATCH_PREFIX, keys, None, 0, timeout)) if keys else 0
+        return _number(self._call(_infinistore.MATCH_PREFIX, keys, timeout)) if keys else 0
 
     async def match_prefix_async(self, keys: Sequence[Key], *, timeout: float | None = None) -> int:
         """`match_prefix()`, awaited."""
-        if not keys:
-            return 0
-        call = self._channel().call(_infinistore.MATCH_PREFIX, keys, None, 0, self._timeout_ns(timeout))
-        return _number(await call)
+        return _number(await self._call_async(_infinistore.MATCH_PREFIX, keys, timeout)) if keys else 0
 
     # ---- the server -------------------------------------------------------------------------------------
 
     def ping(self, *, timeout: float | None = None) -> None:
         """One round trip; raises when it fails."""
-        status, _ = self._client().ping(self._timeout_ns(timeout))
+        status, _ = self._main().client.ping(self._timeout_ns(timeout))
         if status != Status.OK:
             raise failed("ping", status)
 
     def stat(self, *, timeout: float | None = None) -> dict[str, float]:
         """The server's figures, under the names of GET /metrics."""
-        status, figures = self._client().stat(self._timeout_ns(timeout))
+        status, figures = self._main().client.stat(self._timeout_ns(timeout))
         if status != Status.OK:
             raise failed("stat", status)
         return figures
 
     def purge(self, *, timeout: float | None = None) -> int:
         """Removes everything; returns how many keys went."""
-        status, purged = self._client().purge(self._timeout_ns(timeout))
+        status, purged = self._main().client.purge(self._timeout_ns(timeout))
         if status != Status.OK:
             raise failed("purge", status)
         return purged
 
-    def _forget(self) -> None:
-        """In a child process: the connection is the parent's, and so is the state of its locks."""
-        _of_parent.append((self.conn, self._channels))
-        self.conn = None
-        self._channels = {}
-        self._lock = threading.Lock()
-        self.rdma_connected = False
+
+def _demand_host_memory(values: Sequence[Any]) -> None:
+    if as_values(values)[1]:
+        raise InfiniStoreException("a tensor in a GPU's memory wants register_mr() first", Status.INVALID)
+    Logger.debug("values outside registered memory go over TCP")
+
+
+#: looked up, as a call of Status() takes ten times as long
+_STATUS = {int(status): status for status in Status}
 
 
 def _put_results(result: tuple[int, Any]) -> list[Status]:
     status, statuses = result
-    if Status(status).ends_request:
+    if _STATUS[status].ends_request:
         raise failed("Failed to write to infinistore", status)
-    return [Status(item) for item in statuses]
+    return [_STATUS[item] for item in statuses]
 
 
 def _get_results(result: tuple[int, Any]) -> list[GetResult]:
     status, (statuses, sizes) = result
-    if Status(status).ends_request:
+    if _STATUS[status].ends_request:
         raise failed("Failed to read from infinistore", status)
-    return [GetResult(Status(item), size) for item, size in zip(statuses, sizes)]
+    return [GetResult(_STATUS[item], size) for item, size in zip(statuses, sizes)]
 
 
 def _exists_results(result: tuple[int, Any]) -> list[bool]:

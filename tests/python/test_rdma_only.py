@@ -1,0 +1,101 @@
+"""What only a connection over RDMA shows. Runs below ci/rxe/run, on a real kernel's soft-RoCE."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import mmap
+
+import pytest
+
+import infinistore
+from conftest import Server, address, rdma_only, wait_for
+
+pytestmark = rdma_only
+
+
+def sessions(connection):
+    """TCP, RDMA; each of the latter has one of the former as its sign of life."""
+    figures = connection.stat()
+    return [int(figures[f'infinistore_sessions{{transport="{name}"}}']) for name in ("tcp", "rdma")]
+
+
+def test_rdma__is_used_for_registered_memory_and_tcp_beside_it_for_the_rest(own_server):
+    slab = bytearray(1 << 20)
+    with infinistore.InfinityConnection(own_server.config()) as connection:
+        assert connection.rdma_connected is True
+        connection.register_mr(slab)
+        asyncio.run(connection.rdma_write_cache_async([("k", 0)], len(slab), address(slab)))
+        assert connection.put_batch(["a"], [slab]) == [infinistore.Status.OK]
+        assert sessions(connection) == [1, 1]
+        assert connection.put_batch(["b"], [b"not registered"]) == [infinistore.Status.OK]
+        assert bytes(connection.tcp_read_cache("b")) == b"not registered"
+        assert sessions(connection) == [2, 1]
+        target = bytearray(14)
+        results = asyncio.run(connection.get_batch_into_async(["b"], [target]))
+        assert results[0].ok and target == b"not registered"
+        assert sessions(connection) == [2, 1]
+    assert connection.rdma_connected is False
+
+
+def test_rdma__connect_again__raises_as_the_original(own_server):
+    with infinistore.InfinityConnection(own_server.config()) as connection:
+        with pytest.raises(infinistore.InfiniStoreException, match="Already connected"):
+            connection.connect()
+
+
+def test_rdma__adjoining_ranges__are_two(own_server):
+    slab = bytearray(8192)
+    base = address(slab)
+    with infinistore.InfinityConnection(own_server.config()) as connection:
+        connection.register_mr(base, 4096)
+        connection.register_mr(base + 4096, 4096)
+        with pytest.raises(infinistore.InfiniStoreException, match="register memory first"):
+            asyncio.run(connection.rdma_write_cache_async([("k", 0)], 8192, base))
+
+
+def test_rdma__memory_that_is_not_there__cannot_be_registered(own_server):
+    hole = mmap.mmap(-1, 1 << 20)
+    place = ctypes.addressof(ctypes.c_char.from_buffer(hole))
+    with infinistore.InfinityConnection(own_server.config()) as connection:
+        with pytest.raises(infinistore.InfiniStoreException) as caught:
+            connection.register_mr(place + (64 << 20 << 20), 4096)
+        assert caught.value.status is infinistore.Status.INVALID
+        assert connection.register_mr(place, 1 << 20) == 0
+        assert connection.unregister_mr(place, 1 << 20) == 0
+        with pytest.raises(infinistore.InfiniStoreException):
+            connection.unregister_mr(place, 1 << 20)
+        with pytest.raises(infinistore.InfiniStoreException, match="register memory first"):
+            asyncio.run(connection.rdma_write_cache_async([("k", 0)], 100, place))
+
+
+def test_auto__device_and_server_with_rdma__uses_it(own_server):
+    with infinistore.InfinityConnection(own_server.config(connection_type="AUTO")) as connection:
+        assert connection.rdma_connected is True
+
+
+def test_auto__server_without_rdma__falls_back_and_comes_to_rdma_later(capfd):
+    """A line says so; what was registered meanwhile moves by RDMA when the server has it."""
+    server = Server("--dev-name=none")
+    slab = bytearray(4096)
+    try:
+        with infinistore.InfinityConnection(server.config(connection_type="AUTO")) as connection:
+            assert connection.rdma_connected is False
+            assert "TCP" in capfd.readouterr().err
+            connection.register_mr(slab)
+            asyncio.run(connection.rdma_write_cache_async([("k", 0)], 4096, address(slab)))
+            server.kill()
+            server.options = server.options[:1]
+            server.start()
+
+            def works():
+                try:
+                    return connection.ping() is None
+                except infinistore.InfiniStoreException:
+                    return False
+
+            wait_for(works)
+            assert connection.rdma_connected is True
+            assert asyncio.run(connection.rdma_write_cache_async([("k", 0)], 4096, address(slab))) == 200
+    finally:
+        server.stop()
