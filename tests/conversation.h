@@ -161,6 +161,18 @@ static inline struct ist_session *world_open(struct world *world) {
     return session;
 }
 
+/* The buffer behind those that may be named: nobody writes there. */
+static inline void edge_guard(struct ist_buffer *behind) {
+    memset(behind, 0xa5, sizeof(*behind));
+}
+
+static inline void edge_check_guard(const struct ist_buffer *behind) {
+    const uint8_t *bytes = (const uint8_t *)behind;
+    for (size_t i = 0; i < sizeof(*behind); i++) {
+        assert_int_equal(bytes[i], 0xa5);
+    }
+}
+
 /* ---- the edge ------------------------------------------------------------------------------------------- */
 
 static inline void edge_copy(struct world *world, struct ist_session *session) {
@@ -180,8 +192,10 @@ static inline size_t edge_feed(struct world *world, struct ist_session *session,
                                size_t count) {
     size_t taken = 0;
     while (taken < count && (ist_session_wants(session) & IST_WANT_RECV) != 0) {
-        struct ist_buffer buffers[BUFFERS_MAX];
+        struct ist_buffer buffers[BUFFERS_MAX + 1];
+        edge_guard(&buffers[world->buffers_max]);
         size_t named = ist_session_recv_buffers(session, buffers, world->buffers_max);
+        edge_check_guard(&buffers[world->buffers_max]);
         world_check(world);
         assert_true(named >= 1 && named <= world->buffers_max);
         size_t left = count - taken < world->recv_max ? count - taken : world->recv_max;
@@ -212,8 +226,10 @@ static inline size_t edge_take(struct world *world, struct ist_session *session,
                                size_t limit) {
     size_t taken = 0;
     while (taken < limit && (ist_session_wants(session) & IST_WANT_SEND) != 0) {
-        struct ist_buffer buffers[BUFFERS_MAX];
+        struct ist_buffer buffers[BUFFERS_MAX + 1];
+        edge_guard(&buffers[world->buffers_max]);
         size_t named = ist_session_send_buffers(session, buffers, world->buffers_max);
+        edge_check_guard(&buffers[world->buffers_max]);
         assert_true(named >= 1 && named <= world->buffers_max);
         size_t left = limit - taken < world->send_max ? limit - taken : world->send_max;
         size_t moved = 0;

@@ -289,6 +289,32 @@ static void test_index__random_operations__agree_with_a_list(void **state) {
     replay_seeds(40, compare_with_list);
 }
 
+/* Two keys of one hash: as good as never met, but a mistake there would mix up values. */
+static void test_index_find__same_hash_other_key__not_found(void **state) {
+    (void)state;
+    struct ist_index *index = index_new();
+    const struct ist_span short_key = ist_span_of("abc", 3), long_key = ist_span_of("abcd", 4);
+    const struct ist_span other = ist_span_of("abx", 3);
+    struct ist_index_node *longer = node_new(index, long_key), *twin = node_new(index, other);
+    longer->hash = twin->hash = ist_hash(hash_key, short_key);
+    ist_index_insert(index, longer);
+    ist_index_insert(index, twin);
+    assert_null(ist_index_find(index, short_key));
+    struct ist_index_node *node = insert(index, short_key), *found;
+    assert_ptr_equal(ist_index_find(index, short_key), node);
+    ist_index_find_batch(index, &short_key, 1, &found);
+    assert_ptr_equal(found, node);
+    ist_index_remove(index, twin);
+    assert_ptr_equal(ist_index_find(index, short_key), node);
+    ist_index_remove(index, node);
+    assert_null(ist_index_find(index, short_key));
+    ist_index_remove(index, longer);
+    free(twin);
+    free(longer);
+    free(node);
+    ist_index_free(index);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_index_new__nth_allocation_fails__no_memory_and_no_leak),
@@ -301,6 +327,7 @@ int main(void) {
         cmocka_unit_test(test_index_clear__very_many__empty_small_and_good_for_more),
         cmocka_unit_test(test_index_prepare__no_memory__inserts_go_on_and_growth_catches_up),
         cmocka_unit_test_teardown(test_index__random_operations__agree_with_a_list, replay_teardown),
+        cmocka_unit_test(test_index_find__same_hash_other_key__not_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -447,6 +447,45 @@ static void test_requests__nth_allocation_fails__answered_or_closed(void **state
     }
 }
 
+/* A body that has memory of its own, which the put takes over, or not. */
+static void test_put__long_body_and_nth_allocation_fails__nothing_leaks(void **state) {
+    (void)state;
+    enum { COUNT = 1200 };
+    static struct ist_span keys[COUNT];
+    static uint64_t lengths[COUNT];
+    static struct ist_remote remotes[COUNT];
+    static char names[COUNT][24];
+    for (size_t i = 0; i < COUNT; i++) {
+        snprintf(names[i], sizeof(names[i]), "one of many keys %zu", i);
+        keys[i] = ist_span_of_string(names[i]);
+        lengths[i] = 8;
+        remotes[i] = (struct ist_remote){.address = CLIENT_BASE + 8 * i, .rkey = RKEY};
+    }
+    size_t room = ist_codec_remote_keys_bytes(keys, lengths, remotes, COUNT), written;
+    uint8_t *body = malloc(room);
+    assert_true(body != NULL && room > 32 << 10);
+    assert_int_equal(ist_codec_encode_remote_keys(keys, lengths, remotes, COUNT, body, room, &written),
+                     IST_OK);
+    for (uint64_t nth = 1, calls = UINT64_MAX; nth <= calls; nth++) {
+        struct talk talk;
+        talk_begin(&talk);
+        talk.world.unchecked = true;
+        say_header(&talk.in, IST_OP_PUT, 0, 5, (uint32_t)room, 0);
+        bytes_add(&talk.in, body, room);
+        uint64_t before = talk.world.failing.calls;
+        talk.world.failing.fail_at = before + nth;
+        talk_say(&talk);
+        talk.world.failing.fail_at = 0;
+        if (talk.world.failing.calls - before < nth || nth > 20) { /* the rest are entries */
+            calls = nth;
+        }
+        talk_run(&talk);
+        assert_true(talk.count == 1 || wants(&talk) == IST_WANT_CLOSE);
+        talk_end(&talk);
+    }
+    free(body);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_put_then_get__one_value__same_bytes),
@@ -467,6 +506,7 @@ int main(void) {
         cmocka_unit_test(test_connect__over_a_stream__asked_of_the_edge_and_answered),
         cmocka_unit_test(test_endpoint__out_of_range_or_cut__protocol),
         cmocka_unit_test(test_requests__nth_allocation_fails__answered_or_closed),
+        cmocka_unit_test(test_put__long_body_and_nth_allocation_fails__nothing_leaks),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
