@@ -52,7 +52,9 @@ DOCTOR := doctor doctor_connect doctor_device doctor_findings doctor_json doctor
 # the simulator
 HCA := async channel clock completion device fabric fault memory names number payload port post \
        queue_pair receive requester responder srq transition
-SIM := canary checker child coda command fabric fault history journal memory model network node operation plan server shrink sweep traffic world
+SIM := blocks canary checker child coda command fabric fault hardware history journal memory model network
+SIM += node operation optimum perf perf_command perf_report plan plot policy policy_command server shrink
+SIM += sweep traffic world
 
 TESTS :=
 # base, store
@@ -158,6 +160,8 @@ TESTS += test_hca_parts
 TESTS += test_sim_model
 TESTS += test_sim_history
 TESTS += test_sim_network
+TESTS += test_sim_policy
+TESTS += test_sim_perf
 # tools: replay
 TESTS += test_replay_jobs
 TESTS += test_replay_report

@@ -12,6 +12,8 @@ static const char usage[] =
     "       infinistore-sim sweep --seeds A..B [--jobs N] many, until one fails\n"
     "       infinistore-sim shrink --seed N              a run that fails, made small\n"
     "       infinistore-sim canary --seeds A..B          is each known bug found by one of them?\n"
+    "       infinistore-sim policy TRACE ...             hit ratios of cache policies (--help)\n"
+    "       infinistore-sim perf [TRACE] ...             what a store would bring a cluster (--help)\n"
     "\n"
     "  --canary NAME             with a known bug; `infinistore-sim canary --list' names them\n"
     "  --skip-operations RANGES  as if these were not there: 0-9,17,20-30\n"

@@ -2,8 +2,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "sim/command.h"
+#include "sim/perf.h"
+#include "sim/policy.h"
 #include "sim/shrink.h"
 #include "sim/sweep.h"
 
@@ -22,6 +25,12 @@ static int run_seeds(const struct sim_command *command) {
 
 int main(int argc, char **argv) {
     struct sim_command command;
+    if (argc >= 2 && strcmp(argv[1], "policy") == 0) {
+        return sim_policy_command(argc - 1, argv + 1);
+    }
+    if (argc >= 2 && strcmp(argv[1], "perf") == 0) {
+        return sim_perf_command(argc - 1, argv + 1);
+    }
     int outcome = sim_command_parse(&command, argc, argv);
     if (outcome != 0) {
         return outcome - 1;
