@@ -270,6 +270,15 @@ static void test_answer__selftest_with_rdma__both_told(void **state) {
     assert_non_null(strstr(f.answer.body, "\"rdma\":{\"status\":\"failed\",\"device\":\"card\""));
 }
 
+/* A load balancer must learn that nobody new is let in, while who is there is still served. */
+static void test_answer__health_while_draining__503_that_says_so(void **state) {
+    (void)state;
+    ist_engine_drain(f.engine, ist_clock_ns());
+    assert_int_equal(ask_for("GET", "/health"), 503);
+    assert_string_equal(f.answer.body, "{\"status\":\"draining\"}");
+    assert_int_equal(ask_for("GET", "/stats"), 200);
+}
+
 static void test_answer__nth_allocation_fails__503_and_nothing_leaked(void **state) {
     (void)state;
     static const char *const paths[] = {"/health",    "/metrics", "/stats",
@@ -327,6 +336,7 @@ int main(void) {
         TEST(test_answer__many_refused__one_warning),
         TEST(test_answer__selftest_without_a_service__503_with_the_step),
         TEST(test_answer__selftest_with_rdma__both_told),
+        TEST(test_answer__health_while_draining__503_that_says_so),
         TEST(test_answer__nth_allocation_fails__503_and_nothing_leaked),
         TEST(test_answer__loop_is_gone__503_at_once),
         TEST(test_answer__loop_stands_still__health_says_so_in_time),

@@ -144,6 +144,7 @@ static void execute(const struct ist_control_request *request, struct ist_store 
         answer->count = ist_store_evict(store, bytes_above(store, request->share));
         break;
     case IST_COMMAND_KEYS: answer->count = count_keys(store); break;
+    case IST_COMMAND_DRAINING: answer->count = ist_engine_is_draining(engine); break;
     case IST_COMMAND_STATS: ist_engine_stats(engine, &answer->stats); break;
     }
 }

@@ -28,6 +28,7 @@ enum ist_command {
     IST_COMMAND_EVICT, /* count: bytes that were evicted, at least `bytes` where there were so many */
     IST_COMMAND_EVICT_TO, /* the same, until no more than `share` of the pool is used */
     IST_COMMAND_KEYS,     /* count: keys in the store */
+    IST_COMMAND_DRAINING, /* count: 1 when no new sessions are let in, else 0 */
     IST_COMMAND_STATS,    /* stats */
 };
 

@@ -81,6 +81,10 @@ static void size_pool(struct daemon *daemon) {
         uint64_t possible = available - (uint64_t)((double)available * LEFT_TO_OTHERS_SHARE);
         uint64_t wanted = config->max_pool_bytes != 0 ? config->max_pool_bytes : possible;
         max = wanted > max ? wanted : max;
+    } else if (config->max_pool_bytes > config->prealloc_bytes) {
+        ist_log_warning(
+            &daemon->log, 0,
+            "--max-pool-size changes nothing: without --auto-increase the pool does not grow");
     }
     uint64_t granule = config->min_block_bytes < PAGE_BYTES ? config->min_block_bytes : PAGE_BYTES;
     while (granule < config->min_block_bytes && max / granule >= IST_RUNS_GRANULES_MAX) {

@@ -82,15 +82,16 @@ static void get_health(struct ist_routes *routes, const struct ist_route_request
                        struct ist_route_answer *answer) {
     (void)request;
     struct ist_control_answer control;
-    const struct ist_control_request keys = {.command = IST_COMMAND_KEYS};
-    if (call(routes, &keys, IST_ROUTES_HEALTH_TIMEOUT_NS, &control, answer)) {
+    const struct ist_control_request draining = {.command = IST_COMMAND_DRAINING};
+    if (call(routes, &draining, IST_ROUTES_HEALTH_TIMEOUT_NS, &control, answer)) {
+        bool drains = control.count != 0;
         struct ist_json json;
         ist_json_init(&json, routes->alloc);
         ist_json_object(&json);
         ist_json_key(&json, "status");
-        ist_json_string(&json, "ok");
+        ist_json_string(&json, drains ? "draining" : "ok");
         ist_json_end(&json);
-        finish(&json, 200, answer);
+        finish(&json, drains ? 503 : 200, answer);
     }
 }
 

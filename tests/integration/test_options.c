@@ -340,6 +340,22 @@ static void test_auto_increase__pool_fills__grows_up_to_its_limit(void **state) 
     server_stop(server);
 }
 
+/* Who set a limit believes that the pool grows. */
+static void test_max_pool_size__without_auto_increase__told(void **state) {
+    (void)state;
+    struct server *server = server_start("--prealloc-size", "64M", "--max-pool-size", "192M");
+    char *log = server_log(server);
+    assert_non_null(strstr(log, "--max-pool-size"));
+    assert_non_null(strstr(log, "--auto-increase"));
+    free(log);
+    server_stop(server);
+    server = server_start("--prealloc-size", "64M", "--max-pool-size", "64M");
+    log = server_log(server);
+    assert_null(strstr(log, "--max-pool-size"));
+    free(log);
+    server_stop(server);
+}
+
 static void test_periodic_evict__above_its_threshold__down_to_the_other(void **state) {
     (void)state;
     struct server *server =
@@ -377,6 +393,7 @@ int main(void) {
         integration_test(test_unix_socket__left_by_a_dead_process__taken_over),
         integration_test(test_start__pool_of_half_the_machine__serves_before_it_is_populated),
         integration_test(test_auto_increase__pool_fills__grows_up_to_its_limit),
+        integration_test(test_max_pool_size__without_auto_increase__told),
         integration_test(test_periodic_evict__above_its_threshold__down_to_the_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -202,6 +202,11 @@ static void test_sigterm__requests_begun__they_end_and_exit_is_0(void **state) {
     assert_int_equal(raw_read_to_end(idle), 0); /* nothing had begun there: it closes at once */
     assert_false(connects(address));
     assert_true(server_is_alive(server));
+    struct http_reply health;
+    http_request(server, "GET", "/health", "", &health);
+    assert_int_equal(health.status, 503);
+    assert_string_equal(health.body, "{\"status\":\"draining\"}");
+    http_free(&health);
     assert_int_equal(raw_read(reader, got, VALUE_BYTES), VALUE_BYTES);
     assert_memory_equal(got, value, VALUE_BYTES);
     assert_true(raw_send(writer, put.data + put.count / 2, put.count - put.count / 2));
