@@ -436,7 +436,7 @@ mutants: ## how many small mistakes in the code the tests see: make mutants COUN
 	@$(MAKE) --no-print-directory -s -j$$(nproc) $$(ci/mutants --build $(B) --rooms $(ROOMS_MUTATED) --tests)
 	@ci/mutants --build $(B) --rooms $(ROOMS_MUTATED) --count $(COUNT) --seed $(SEED)
 
-.PHONY: layers headers exports format coverage check demo bench bench-core check-python-long bench-python
+.PHONY: layers headers exports manuals format coverage check demo bench bench-core check-python-long bench-python
 layers: $(CORE) ## prove that the core does no I/O and that no room uses what it must not know
 	ci/layers $(CORE)
 
@@ -452,6 +452,9 @@ exports: $(LIB_A) $(LIB_SO) ## the client library shows its public names and no 
 	    test -z "$$others" || { echo "$$l exports $$others"; exit 1; }; \
 	    diff <(nm --defined-only --extern-only --format=posix $$l | awk 'NF > 2 {print $$1}' | sort) \
 	         <(sed -nE 's/^([a-z].*[ *])?(ist_[a-z_]+)\(.*/\2/p' include/infinistore/*.h | sort -u); done
+
+manuals: $(PROGRAMS) ## the manual pages render, and name the options that the programs name
+	ci/manuals $(B)
 
 format: ## lay out every C file
 	ci/format

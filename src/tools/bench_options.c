@@ -332,15 +332,15 @@ void ist_bench_options_help(FILE *out) {
         char head[48];
         snprintf(head, sizeof head, option->omitted == NULL ? "--%s %s" : "--%s [%s]", option->name,
                  option->value);
-        fprintf(out, "  %-24s %s\n", head, option->help);
+        fprintf(out, "  %-26s %s\n", head, option->help);
     }
     for (size_t i = 0; ist_transport_option_at(i) != NULL; i++) {
         const struct ist_transport_option *option = ist_transport_option_at(i);
         char head[48];
         snprintf(head, sizeof head, "--%s %s", option->name, option->value);
-        fprintf(out, "  %-24s %s\n", head, option->help);
+        fprintf(out, "  %-26s %s\n", head, option->help);
     }
-    fprintf(out, "  %-24s %s\n  %-24s %s\n", "--help", "this", "--version", "the version");
+    fprintf(out, "  %-26s %s\n  %-26s %s\n", "-h, --help", "this", "--version", "the version");
     fputs(
         "\n"
         "A LIST is separated by commas; every combination is measured. Sizes take suffixes: 64K, 1M.\n"

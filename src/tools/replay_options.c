@@ -285,16 +285,17 @@ void ist_replay_options_help(FILE *out) {
         char head[48];
         snprintf(head, sizeof(head), option->value == NULL ? "--%s" : "--%s %s", option->name,
                  option->value);
-        fprintf(out, "  %-20s %s\n", head, option->help);
+        fprintf(out, "  %-26s %s\n", head, option->help);
     }
     for (size_t i = 0; ist_transport_option_at(i) != NULL; i++) {
         const struct ist_transport_option *option = ist_transport_option_at(i);
         char head[48];
         snprintf(head, sizeof(head), "--%s %s", option->name, option->value);
-        fprintf(out, "  %-20s %s\n", head, option->help);
+        fprintf(out, "  %-26s %s\n", head, option->help);
     }
-    fprintf(out, "  %-20s %s\n  %-20s %s\n  %-20s %s\n", "--list-models",
-            "the models and the bytes of their blocks", "--help", "this", "--version", "the version");
+    fprintf(out, "  %-26s %s\n  %-26s %s\n  %-26s %s\n", "--list-models",
+            "the models and the bytes of their blocks", "-h, --help", "this", "--version",
+            "the version");
     fputs("\n"
           "Ctrl-C ends the replay early, with its report.\n"
           "Exit code: 0; 1 when a request failed or a byte was wrong; 2 when an option is wrong.\n",
