@@ -98,6 +98,7 @@ TESTS += test_deadlines
 TESTS += test_endpoint
 TESTS += test_exchange
 TESTS += test_exchange_faults
+TESTS += test_regions
 TESTS += test_request
 # verbs
 TESTS += test_gid

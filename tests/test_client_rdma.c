@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "client/clock.h"
 
@@ -245,6 +247,29 @@ static void test_memory__over_tcp__the_same_calls(void **state) {
     end();
 }
 
+/* A descriptor of memory plays the GPU's. */
+static void test_dmabuf__values_in_it__put_and_got(void **state) {
+    (void)state;
+    begin((struct house_options){.seed = 16}, IST_TRANSPORT_RDMA);
+    int fd = memfd_create("gpu", MFD_CLOEXEC);
+    assert_int_equal(ftruncate(fd, 65536), 0);
+    uint8_t *seen = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    assert_ptr_not_equal(seen, MAP_FAILED);
+    uint8_t *gpu = (uint8_t *)(uintptr_t)(1ull << 40); /* nothing that the CPU could read */
+    assert_int_equal(ist_memory_register_dmabuf(f.client, fd, 4096, 32768, gpu), IST_OK);
+    house_fill(seen + 4096 + 100, 5000, 3);
+    struct ist_put_item put = {.key = key_of("g"), .value = gpu + 100, .value_bytes = 5000};
+    assert_int_equal(ist_put(f.client, &put, 1, 0, 0), IST_OK);
+    struct ist_get_item get = {.key = key_of("g"), .buffer = gpu + 10000, .buffer_bytes = 5000};
+    assert_int_equal(ist_get(f.client, &get, 1, 0), IST_OK);
+    house_assert_filled(seen + 4096 + 10000, 5000, 3);
+    assert_int_equal(ist_memory_unregister(f.client, gpu, 32768), IST_OK);
+    assert_int_equal(ist_put(f.client, &put, 1, 0, 0), IST_INVALID);
+    munmap(seen, 65536);
+    close(fd);
+    end();
+}
+
 /* ---- transports -------------------------------------------------------------------------------------------- */
 
 static bool stat_has(const char *name) {
@@ -405,6 +430,78 @@ static void test_asynchronous__sixteen_at_a_time__by_the_descriptor(void **state
     end();
 }
 
+/* A thousand requests where sixteen messages have room. */
+static void test_asynchronous__more_than_the_credits__few_doorbells(void **state) {
+    (void)state;
+    begin((struct house_options){.seed = 17}, IST_TRANSPORT_RDMA);
+    static struct ist_put_item puts[16];
+    struct waiting waiting = {0};
+    char names[16][8];
+    unsigned batches = 25;
+    ist_hca_fail_nth(house_hca(), IST_HCA_CALL_POST, 0);
+    for (unsigned round = 0; round < batches; round++) {
+        for (unsigned i = 0; i < 16; i++) {
+            snprintf(names[i], sizeof(names[i]), "%u", i);
+            puts[i] = put_of(names[i], i * 4096, 4096);
+            assert_int_equal(ist_put_async(f.client, &puts[i], 1, 0, 0, on_done, &waiting), IST_OK);
+        }
+        process_until(&waiting, 16 * (round + 1));
+    }
+    /* Of both sides: a request, its READ, its reply, and receive buffers given back for both. */
+    assert_true(ist_hca_calls(house_hca()) <= 16 * batches * 4);
+    static struct ist_get_item gets[1000];
+    waiting.calls = 0;
+    for (unsigned i = 0; i < 1000; i++) {
+        gets[i] = get_of(names[i % 16], 1000000 + i * 16, 16);
+        assert_int_equal(ist_get_async(f.client, &gets[i], 1, 0, on_done, &waiting), IST_OK);
+    }
+    process_until(&waiting, 1000);
+    for (unsigned i = 0; i < 1000; i++) {
+        assert_int_equal(gets[i].status, IST_TOO_SMALL);
+    }
+    end();
+}
+
+static void test_poll__a_while_before_sleeping__the_same_answers(void **state) {
+    (void)state;
+    begin((struct house_options){.seed = 18}, IST_TRANSPORT_RDMA);
+    ist_client_free(f.client);
+    const struct ist_client_options options = {.endpoints = house_endpoint(),
+                                               .transport = IST_TRANSPORT_RDMA,
+                                               .device = "client",
+                                               .poll_ns = 50 * MS};
+    char error[300];
+    assert_int_equal(ist_client_new(&options, &f.client, error, sizeof(error)), IST_OK);
+    assert_int_equal(ist_memory_register(f.client, f.memory, MEMORY_BYTES), IST_OK);
+    for (unsigned i = 0; i < 20; i++) {
+        exchange_value("a", 10000, i);
+    }
+    end();
+}
+
+/* What a user may not ask for. */
+static void test_new__options_that_cannot_be__invalid_and_named(void **state) {
+    (void)state;
+    static const struct {
+        struct ist_client_options options;
+        const char *named;
+    } wrong[] = {
+        {{.transport = (enum ist_transport)3}, "transport"},
+        {{.link = (enum ist_client_link)3}, "link"},
+        {{.device = ""}, "name"},
+        {{.device = "a name that is longer than any device has, even with a long prefix"}, "name"},
+        {{.port = 256}, "port"},
+        {{.use_gid_index = true, .gid_index = 256}, "GID"},
+    };
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        struct ist_client *client = NULL;
+        char error[300] = "";
+        assert_int_equal(ist_client_new(&wrong[i].options, &client, error, sizeof(error)), IST_INVALID);
+        assert_non_null(strstr(error, wrong[i].named));
+        assert_null(client);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_put_get__over_rdma__same_bytes_and_all_operations),
@@ -413,12 +510,16 @@ int main(void) {
         cmocka_unit_test(test_items__not_registered__invalid_and_the_others_served),
         cmocka_unit_test(test_memory__overlapping_and_repeated__any_pointer_inside),
         cmocka_unit_test(test_memory__over_tcp__the_same_calls),
+        cmocka_unit_test(test_dmabuf__values_in_it__put_and_got),
         cmocka_unit_test(test_auto__no_rdma_here_or_there__tcp_and_one_warning),
         cmocka_unit_test(test_auto__rdma_is_there__rdma_and_no_warning),
         cmocka_unit_test(test_rdma__none_here_or_there__an_error_that_says_so),
         cmocka_unit_test(test_connect__nothing_gets_through__told_or_tcp),
         cmocka_unit_test(test_server__restarted__connected_anew_by_the_next_request),
         cmocka_unit_test(test_asynchronous__sixteen_at_a_time__by_the_descriptor),
+        cmocka_unit_test(test_asynchronous__more_than_the_credits__few_doorbells),
+        cmocka_unit_test(test_poll__a_while_before_sleeping__the_same_answers),
+        cmocka_unit_test(test_new__options_that_cannot_be__invalid_and_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
