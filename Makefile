@@ -33,7 +33,7 @@ STORE := runs pool slab index evict store
 WIRE := frame codec codec_keys codec_parts
 ENGINE := deadline engine get inbox outbox put request session stats transfer
 VERBS := completion device gid gid_table memory queue_pair survey
-CLIENT := attempt client connection driver endpoint exchange handshake link metrics receive regions remote reply request \
+CLIENT := attempt client connection driver endpoint exchange handshake link metrics reacher receive regions remote reply request \
           resolver stage upgrade
 WORKLOAD := block_key content generator model source trace unlimited unpack
 DAEMON := admin announce bind config control listener log_sink loop machine main memory option pages

@@ -196,15 +196,27 @@ void house_server_begin(void) {
     ev_prepare_start(h.ev, &h.prepare);
     ev_timer_init(&h.tick, on_tick, 0.1, 0.1);
     ev_timer_start(h.ev, &h.tick);
+    house_unpark();
+}
+
+void house_unpark(void) {
     assert_int_equal(pthread_create(&h.loop, NULL, run_loop, h.ev), 0);
+}
+
+void house_park(void) {
+    ev_async_send(h.ev, &h.stop);
+    assert_int_equal(pthread_join(h.loop, NULL), 0);
+}
+
+void house_turn(void) {
+    ev_run(h.ev, EVRUN_NOWAIT);
 }
 
 void house_server_end(bool killed) {
     if (killed && h.device != NULL) {
         ist_hca_kill(ist_device_context(h.device));
     }
-    ev_async_send(h.ev, &h.stop);
-    assert_int_equal(pthread_join(h.loop, NULL), 0);
+    house_park();
     ist_listeners_free(h.listeners);
     ist_tcp_free(h.tcp);
     ist_rdma_free(h.rdma);

@@ -35,7 +35,12 @@ void house_restart(bool killed);
 void house_server_end(bool killed);
 void house_server_begin(void);
 
-/* What the server has. */
+/* The server's thread ends, and the server does something in house_turn() only: a little each time. */
+void house_park(void);
+void house_turn(void);
+void house_unpark(void);
+
+/* What the server has; not while it is parked. */
 size_t house_rdma_connections(void);
 void house_usage(struct ist_store_usage *usage);
 /* Until the server has as many connections over RDMA. */

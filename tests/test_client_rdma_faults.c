@@ -114,74 +114,6 @@ static void assert_works(void) {
     assert_int_equal(ist_client_transport(f.client), IST_TRANSPORT_RDMA);
 }
 
-/* ---- deadlines ---------------------------------------------------------------------------------------------- */
-
-/* Finds by itself about how long a call takes here, so that some are in time and some are not. */
-struct patience {
-    uint64_t random, scale_ns;
-    unsigned late, in_time;
-};
-
-static uint64_t patience_ns(struct patience *patience) {
-    return 1 + random_below(&patience->random, patience->scale_ns);
-}
-
-static void patience_learn(struct patience *patience, enum ist_status status) {
-    assert_true(status == IST_OK || status == IST_TIMEOUT || status == IST_PEER);
-    patience->late += status == IST_TIMEOUT;
-    patience->in_time += status == IST_OK;
-    patience->scale_ns = patience->scale_ns * (status == IST_OK ? 7 : 9) / 8 + 1000;
-}
-
-static void test_put__deadline_anywhere__memory_is_the_callers_again(void **state) {
-    (void)state;
-    begin((struct house_options){.seed = 21});
-    struct patience patience = {.random = 21, .scale_ns = 2000 * 1000};
-    for (unsigned round = 0; round < rounds(150); round++) {
-        struct ist_put_item puts[VALUES];
-        uint64_t purged;
-        puts_of(puts);
-        fill_all(round);
-        enum ist_status status = ist_put(f.client, puts, VALUES, 0, patience_ns(&patience));
-        fill_all(round + 5000); /* what the server reads now it must not store */
-        patience_learn(&patience, status);
-        let_it_run();
-        assert_stored(round, status != IST_OK);
-        assert_int_equal(ist_purge(f.witness, &purged, 0), IST_OK);
-    }
-    assert_true(patience.late > 0 && patience.in_time > 0);
-    assert_works();
-    end();
-}
-
-static void test_get__deadline_anywhere__memory_is_the_callers_again(void **state) {
-    (void)state;
-    begin((struct house_options){.seed = 22});
-    struct ist_put_item puts[VALUES];
-    struct patience patience = {.random = 22, .scale_ns = 2000 * 1000};
-    puts_of(puts);
-    fill_all(1);
-    assert_int_equal(ist_put(f.client, puts, VALUES, 0, 0), IST_OK);
-    for (unsigned round = 0; round < rounds(150); round++) {
-        struct ist_get_item gets[VALUES];
-        gets_of(gets, f.memory);
-        fill_all(7000);
-        enum ist_status status = ist_get(f.client, gets, VALUES, patience_ns(&patience));
-        patience_learn(&patience, status);
-        if (status == IST_OK) {
-            assert_all_filled(f.memory, 1);
-        }
-        fill_all(8000);
-        let_it_run();
-        assert_all_filled(f.memory, 8000);
-    }
-    assert_true(patience.late > 0 && patience.in_time > 0);
-    assert_works();
-    end();
-}
-
-/* ---- what is in flight -------------------------------------------------------------------------------------- */
-
 struct waiting {
     unsigned calls;
     enum ist_status status;
@@ -193,6 +125,88 @@ static void on_done(void *arg, enum ist_status status) {
     waiting->status = status;
     fill_all(8000); /* the caller's, from now on */
 }
+
+/* ---- deadlines ---------------------------------------------------------------------------------------------- */
+
+#define DEADLINE_NS 2000000ull
+
+/* The server does a little, then nothing until the deadline has passed; what its NIC was told goes on. */
+static void pass_deadline(const struct waiting *waiting, unsigned turns) {
+    for (unsigned i = 0; i < turns && waiting->calls == 0; i++) {
+        house_turn();
+        (void)ist_hca_run(house_hca(), 2);
+        (void)ist_client_process(f.client);
+    }
+    while (waiting->calls == 0) {
+        (void)ist_client_process(f.client);
+    }
+    assert_true(waiting->status == IST_OK || waiting->status == IST_TIMEOUT);
+    house_unpark();
+}
+
+static void test_put__deadline_anywhere__memory_is_the_callers_again(void **state) {
+    (void)state;
+    begin((struct house_options){.seed = 21});
+    unsigned late = 0;
+    for (unsigned round = 0; round < rounds(80); round++) {
+        struct ist_put_item puts[VALUES];
+        struct waiting waiting = {0};
+        uint64_t purged;
+        assert_works();
+        assert_int_equal(ist_purge(f.witness, &purged, 0), IST_OK);
+        puts_of(puts);
+        fill_all(round);
+        house_park();
+        assert_int_equal(ist_put_async(f.client, puts, VALUES, 0, DEADLINE_NS, on_done, &waiting),
+                         IST_OK);
+        pass_deadline(&waiting, round);
+        late += waiting.status == IST_TIMEOUT;
+        let_it_run(); /* on_done() has filled it with what must not be stored now */
+        assert_stored(round, waiting.status != IST_OK);
+    }
+    assert_true(late > 0);
+    end();
+}
+
+static void test_get__deadline_anywhere__memory_is_the_callers_again(void **state) {
+    (void)state;
+    begin((struct house_options){.seed = 22});
+    unsigned late = 0;
+    for (unsigned round = 0; round < rounds(80); round++) {
+        struct ist_get_item gets[VALUES];
+        struct waiting waiting = {0};
+        assert_works();
+        gets_of(gets, f.memory);
+        fill_all(7000);
+        house_park();
+        assert_int_equal(ist_get_async(f.client, gets, VALUES, DEADLINE_NS, on_done, &waiting), IST_OK);
+        pass_deadline(&waiting, round);
+        late += waiting.status == IST_TIMEOUT;
+        let_it_run();
+        assert_all_filled(f.memory, 8000);
+    }
+    assert_true(late > 0);
+    end();
+}
+
+/* A blocking call, too. */
+static void test_call__deadline_passes__timeout_and_connected_anew(void **state) {
+    (void)state;
+    begin((struct house_options){.seed = 20});
+    struct ist_put_item puts[VALUES];
+    puts_of(puts);
+    house_park();
+    assert_int_equal(ist_put(f.client, puts, VALUES, 0, DEADLINE_NS), IST_TIMEOUT);
+    for (unsigned i = 0; i < VALUES; i++) {
+        assert_int_equal(puts[i].status, IST_TIMEOUT);
+    }
+    assert_int_equal(ist_client_incarnation(f.client), 0);
+    house_unpark();
+    assert_works();
+    end();
+}
+
+/* ---- what is in flight -------------------------------------------------------------------------------------- */
 
 /* A get, some way on its way. */
 static void start_get(struct ist_get_item *gets, struct waiting *waiting, unsigned turns) {
@@ -376,6 +390,80 @@ static void test_auto__device_goes_and_comes__tcp_meanwhile(void **state) {
     end();
 }
 
+/* ---- an address that nobody knows --------------------------------------------------------------------------- */
+
+/* The network is asked by a thread of its own: nobody who calls waits for that. */
+static void test_connect__address_is_asked_for__no_call_waits(void **state) {
+    (void)state;
+    begin((struct house_options){.seed = 32});
+    struct ist_get_item gets[VALUES];
+    struct waiting waiting = {0};
+    store_values();
+    house_restart(false);
+    while (ist_client_incarnation(f.client) != 0) {
+        (void)ist_client_process(f.client); /* finds out that the server is gone */
+    }
+    ist_hca_hold_neighbours(house_device("client"), true);
+    gets_of(gets, f.memory);
+    assert_int_equal(ist_get_async(f.client, gets, VALUES, 0, on_done, &waiting), IST_OK);
+    while (ist_hca_waiting(house_hca()) == 0) {
+        (void)ist_client_process(f.client);
+    }
+    for (unsigned i = 0; i < 100; i++) {
+        (void)ist_client_process(f.client);
+    }
+    assert_int_equal(ist_hca_waiting(house_hca()), 1);
+    assert_int_equal(waiting.calls, 0);
+    ist_hca_hold_neighbours(house_device("client"), false);
+    while (waiting.calls == 0) {
+        (void)ist_client_process(f.client);
+    }
+    assert_int_equal(waiting.status, IST_NOT_FOUND); /* of the new server */
+    assert_int_equal(ist_client_transport(f.client), IST_TRANSPORT_RDMA);
+    end();
+}
+
+/* A deadline that passes meanwhile is kept; freeing waits for the thread. */
+static void test_connect__address_is_asked_for__deadlines_are_kept(void **state) {
+    (void)state;
+    begin((struct house_options){.seed = 33});
+    struct ist_get_item gets[VALUES];
+    struct waiting waiting = {0};
+    store_values();
+    house_restart(false);
+    while (ist_client_incarnation(f.client) != 0) {
+        (void)ist_client_process(f.client);
+    }
+    ist_hca_hold_neighbours(house_device("client"), true);
+    gets_of(gets, f.memory);
+    assert_int_equal(ist_get_async(f.client, gets, VALUES, 20000000, on_done, &waiting), IST_OK);
+    while (waiting.calls == 0) {
+        (void)ist_client_process(f.client);
+    }
+    assert_int_equal(waiting.status, IST_TIMEOUT);
+    while (ist_hca_waiting(house_hca()) == 0) {
+        (void)ist_client_process(f.client);
+    }
+    ist_client_free(f.client);
+    assert_int_equal(ist_hca_waiting(house_hca()), 0);
+    f.client = NULL;
+    ist_hca_hold_neighbours(house_device("client"), false);
+    end();
+}
+
+static void test_auto__nobody_has_the_address__tcp(void **state) {
+    (void)state;
+    begin((struct house_options){.seed = 34});
+    ist_hca_hold_neighbours(house_device("client"), true);
+    struct ist_client *client = house_client_of(IST_TRANSPORT_AUTO);
+    assert_int_equal(ist_client_transport(client), IST_TRANSPORT_TCP);
+    assert_non_null(strstr(house_warning(), "cannot be reached"));
+    assert_int_equal(ist_ping(client, 0), IST_OK);
+    ist_client_free(client);
+    ist_hca_hold_neighbours(house_device("client"), false);
+    end();
+}
+
 /* ---- calls that fail ---------------------------------------------------------------------------------------- */
 
 /* One life of a client. Every answer but OK and its values must be one of those that tell of this. */
@@ -463,11 +551,15 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_put__deadline_anywhere__memory_is_the_callers_again),
         cmocka_unit_test(test_get__deadline_anywhere__memory_is_the_callers_again),
+        cmocka_unit_test(test_call__deadline_passes__timeout_and_connected_anew),
         cmocka_unit_test(test_unregister__in_flight__ended_first),
         cmocka_unit_test(test_unregister__of_other_memory_in_flight__nothing_happens),
         cmocka_unit_test(test_free__in_flight__peer_and_memory_is_the_callers),
         cmocka_unit_test(test_blows__in_flight__peer_then_as_before),
         cmocka_unit_test(test_auto__device_goes_and_comes__tcp_meanwhile),
+        cmocka_unit_test(test_connect__address_is_asked_for__no_call_waits),
+        cmocka_unit_test(test_connect__address_is_asked_for__deadlines_are_kept),
+        cmocka_unit_test(test_auto__nobody_has_the_address__tcp),
         cmocka_unit_test(test_client__nth_allocation_fails__told_and_nothing_left),
         cmocka_unit_test(test_client__nth_verbs_call_fails__told_and_nothing_left),
     };

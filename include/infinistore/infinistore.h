@@ -154,8 +154,9 @@ size_t ist_client_in_flight(const struct ist_client *client);
  * deadline, a lost server, ist_client_free(), ist_memory_unregister() of its memory), the connection is torn down before
  * the callback runs, and the others in flight end with PEER: after its callback nobody touches the memory.
  *
- * Connecting over RDMA may block for as long as registering what is remembered takes, and for about a second where the kernel
- * does not know the server's hardware address yet; other threads' calls wait meanwhile. */
+ * Connecting anew may block for as long as it takes to open a device and to register what is remembered; other threads'
+ * calls wait meanwhile. Giving up a connect half-way may, for about a second, while the network is asked for the server's
+ * hardware address. */
 
 /* The memory must stay mapped until it is unregistered, or the client freed. May take seconds for many GiB.
  * Returns OK; INVALID (no bytes, not mapped or not writable), NO_MEMORY (no more memory can be locked: see ulimit -l),

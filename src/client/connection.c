@@ -185,7 +185,7 @@ static void set_low_water(struct ist_connection *connection) {
     }
 }
 
-/* Over RDMA the socket has nothing to say but that it is gone. */
+/* Over RDMA, and on the way to it, the socket has nothing to say but that it is gone. */
 static void listen_for_end(struct ist_connection *connection, uint64_t now_ns) {
     uint8_t byte;
     ssize_t received = recv(connection->fd, &byte, 1, MSG_DONTWAIT);
@@ -201,7 +201,7 @@ static void listen_for_end(struct ist_connection *connection, uint64_t now_ns) {
 static void receive(struct ist_connection *connection, uint64_t now_ns) {
     uint64_t budget = RECV_TURN_BYTES;
     connection->recv_more = false;
-    if (ist_connection_is_remote(connection)) {
+    if (ist_connection_is_remote(connection) || connection->link.reacher != NULL) {
         listen_for_end(connection, now_ns);
         return;
     }
@@ -277,6 +277,10 @@ static bool check_link(struct ist_connection *connection, uint64_t now_ns) {
 
 /* What has come by the queue pair. Returns whether anything has. */
 static bool receive_messages(struct ist_connection *connection, uint64_t now_ns) {
+    if (connection->link.reacher != NULL) {
+        (void)go_on_shaking(connection, now_ns);
+        return connection->link.reacher == NULL;
+    }
     if (!ist_connection_is_remote(connection)) {
         return false;
     }

@@ -1,6 +1,6 @@
 /* The socket of a client, and its exchange on it: connects to the first endpoint that answers, shakes hands, moves
  * bytes straight between the socket and the caller's memory; or, over RDMA, goes on by a queue pair, with the socket as
- * the sign of life. Never blocks, but for ist_link_open() and ist_link_connect(): it tells what to wait for.
+ * the sign of life. Never blocks, but for ist_link_open() and ist_link_close(): it tells what to wait for.
  *
  *   state       waits for                        leaves by
  *   IDLE        ist_connection_open()            -> RESOLVING or CONNECTING

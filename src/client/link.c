@@ -6,6 +6,7 @@
 #include <sys/random.h>
 
 #include "base/assert.h"
+#include "client/reacher.h"
 #include "verbs/completion.h"
 #include "verbs/queue_pair.h"
 
@@ -16,22 +17,52 @@
 
 /* What the device edge logs is why something failed; an error means that the queues are of no use. */
 static void keep_line(void *context, enum ist_log_level level, uint64_t session, const char *message) {
-    struct ist_link *link = context;
+    struct ist_link_told *told = context;
     (void)session;
-    link->failed = link->failed || level == IST_LOG_ERROR;
-    snprintf(link->why, sizeof(link->why), "%s", message);
+    pthread_mutex_lock(&told->lock);
+    told->error = told->error || level == IST_LOG_ERROR;
+    snprintf(told->line, sizeof(told->line), "%s", message);
+    pthread_mutex_unlock(&told->lock);
+}
+
+static void forget_told(struct ist_link *link) {
+    pthread_mutex_lock(&link->told.lock);
+    link->told.error = false;
+    link->told.line[0] = '\0';
+    pthread_mutex_unlock(&link->told.lock);
+}
+
+/* The last line becomes why it failed, `otherwise` when there is none. */
+static void tell(struct ist_link *link, const char *otherwise) {
+    pthread_mutex_lock(&link->told.lock);
+    snprintf(link->why, sizeof(link->why), "%s",
+             link->told.line[0] != '\0' ? link->told.line : otherwise);
+    pthread_mutex_unlock(&link->told.lock);
+}
+
+/* Did the device edge log an error? */
+static void note_errors(struct ist_link *link) {
+    pthread_mutex_lock(&link->told.lock);
+    bool error = link->told.error;
+    pthread_mutex_unlock(&link->told.lock);
+    if (error && !link->failed) {
+        tell(link, "");
+        link->failed = true;
+    }
 }
 
 void ist_link_init(struct ist_link *link, const struct ist_link_config *config,
                    const struct ist_alloc *alloc) {
     *link = (struct ist_link){.config = *config, .alloc = alloc};
-    link->log = (struct ist_log){.level = IST_LOG_WARNING, .write = keep_line, .context = link};
+    link->log = (struct ist_log){.level = IST_LOG_WARNING, .write = keep_line, .context = &link->told};
+    (void)pthread_mutex_init(&link->told.lock, NULL); /* without attributes it cannot fail on Linux */
     ist_regions_init(&link->regions, alloc);
 }
 
 void ist_link_fini(struct ist_link *link) {
     ist_link_drop_device(link);
     ist_regions_fini(&link->regions);
+    pthread_mutex_destroy(&link->told.lock);
 }
 
 /* ---- beginning and end ---------------------------------------------------------------------------------- */
@@ -115,6 +146,7 @@ static void endpoint_of(const struct ist_queue_pair *queue_pair, struct ist_endp
 enum ist_status ist_link_open(struct ist_link *link, const uint8_t *peer, struct ist_endpoint *own) {
     IST_ASSERT(link->queue_pair == NULL && link->completion == NULL);
     link->why[0] = '\0';
+    forget_told(link);
     enum ist_status status = open_device(link);
     if (status == IST_OK) {
         /* A new queue is armed for all. */
@@ -124,7 +156,7 @@ enum ist_status ist_link_open(struct ist_link *link, const uint8_t *peer, struct
     }
     if (status != IST_OK) {
         if (link->why[0] == '\0') {
-            (void)fail(link, status, "no memory for a queue pair (see ulimit -l)");
+            tell(link, "no memory for a queue pair (see ulimit -l)");
         }
         ist_link_close(link);
         return status;
@@ -146,14 +178,34 @@ enum ist_status ist_link_connect(struct ist_link *link, const struct ist_endpoin
     };
     memcpy(end.gid, peer->gid, sizeof(end.gid));
     link->why[0] = '\0';
-    enum ist_status status = ist_queue_pair_connect(link->queue_pair, &end);
+    forget_told(link);
+    link->peer = end;
+    if (!ist_queue_pair_end_is_valid(link->device, &end)) {
+        ist_link_close(link);
+        return fail(link, IST_DEVICE, "the server's queue pair cannot be");
+    }
+    if (ist_reacher_start(link->queue_pair, &end, link->alloc, &link->reacher) != IST_OK) {
+        ist_link_close(link);
+        return fail(link, IST_NO_MEMORY, "no thread to connect the queue pair");
+    }
+    link->queue_pair_generation++;
+    return IST_OK;
+}
+
+enum ist_status ist_link_connected(struct ist_link *link) {
+    enum ist_status status = ist_reacher_result(link->reacher);
+    if (status == IST_AGAIN) {
+        return IST_AGAIN;
+    }
+    ist_reacher_free(link->reacher);
+    link->reacher = NULL;
+    link->queue_pair_generation++;
     if (status != IST_OK) {
-        if (status == IST_INVALID) {
-            (void)fail(link, status, "the server's queue pair cannot be");
-        }
+        tell(link, "the queue pair cannot be connected");
         ist_link_close(link);
         return IST_DEVICE;
     }
+    ist_queue_pair_reached(link->queue_pair, &link->peer);
     return IST_OK;
 }
 
@@ -161,6 +213,8 @@ void ist_link_close(struct ist_link *link) {
     if (link->completion != NULL) {
         link->queue_pair_generation++;
     }
+    ist_reacher_free(link->reacher);
+    link->reacher = NULL;
     ist_queue_pair_free(link->queue_pair);
     ist_completion_free(link->completion);
     link->queue_pair = NULL;
@@ -183,7 +237,11 @@ void ist_link_drop_device(struct ist_link *link) {
 /* ---- waiting -------------------------------------------------------------------------------------------- */
 
 int ist_link_messages_fd(const struct ist_link *link) {
-    return link->queue_pair == NULL ? -1 : ist_completion_fd(link->completion);
+    if (link->reacher != NULL) {
+        return ist_reacher_fd(link->reacher);
+    }
+    bool is_connected = link->queue_pair != NULL && ist_queue_pair_is_ready(link->queue_pair);
+    return is_connected ? ist_completion_fd(link->completion) : -1;
 }
 
 int ist_link_device_fd(const struct ist_link *link) {
@@ -191,16 +249,19 @@ int ist_link_device_fd(const struct ist_link *link) {
 }
 
 void ist_link_woken(struct ist_link *link) {
-    link->armed = IST_LINK_NOT_ARMED;
-    link->has_event = true;
+    if (link->reacher == NULL) {
+        link->armed = IST_LINK_NOT_ARMED;
+        link->has_event = true;
+    }
 }
 
 bool ist_link_arm(struct ist_link *link, bool for_all) {
     enum ist_link_armed wanted = for_all ? IST_LINK_ARMED_FOR_ALL : IST_LINK_ARMED_FOR_MESSAGES;
-    if (link->queue_pair == NULL || link->armed >= wanted) {
+    if (link->queue_pair == NULL || link->reacher != NULL || link->armed >= wanted) {
         return false;
     }
     ist_completion_arm_again(link->completion, link->has_event, !for_all);
+    note_errors(link);
     link->armed = wanted;
     link->has_event = false;
     return true;
@@ -254,6 +315,7 @@ void ist_link_flush(struct ist_link *link, struct ist_exchange *exchange) {
         send_message(link, exchange, room);
     }
     if (ist_queue_pair_flush(link->queue_pair) != IST_OK) {
+        note_errors(link);
         link->failed = true;
     }
 }
@@ -312,6 +374,7 @@ bool ist_link_run(struct ist_link *link, struct ist_exchange *exchange) {
         }
         total += count;
     }
+    note_errors(link);
     if (total >= TURN_MESSAGES) {
         link->armed = IST_LINK_NOT_ARMED; /* no event comes for what is still there */
     }

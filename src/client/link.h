@@ -1,14 +1,15 @@
 /* The RDMA half of a connection: one queue pair, which carries the bytes of an exchange, and the device on which the
- * user's memory is registered. Never sleeps, but for open() and connect(): see there.
+ * user's memory is registered. Never sleeps, but for open() and close(): see there.
  *
  *   device   queue pair   what there is
  *   no       no           nothing: the beginning; after drop_device()
  *   yes      no           the user's memory is registered: after close()
- *   yes      yes          open() -> connect() -> bytes move by flush() and run()
+ *   yes      yes          open() -> connect() -> connected() -> bytes move by flush() and run()
  * After a queue pair is closed nothing touches the user's memory. */
 #ifndef IST_CLIENT_LINK_H
 #define IST_CLIENT_LINK_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -17,10 +18,10 @@
 #include "client/exchange.h"
 #include "client/regions.h"
 #include "verbs/device.h"
+#include "verbs/queue_pair.h"
 #include "wire/codec.h"
 
-struct ist_completion;
-struct ist_queue_pair;
+struct ist_reacher;
 
 #define IST_LINK_WHY_BYTES 256u
 #define IST_LINK_NAME_BYTES 64u
@@ -37,22 +38,32 @@ struct ist_link_config {
     int hint_gid_index;
 };
 
+/* What the device edge has logged last, in whatever thread. */
+struct ist_link_told {
+    pthread_mutex_t lock;
+    bool error; /* since this was last cleared */
+    char line[IST_LINK_WHY_BYTES];
+};
+
 enum ist_link_armed { IST_LINK_NOT_ARMED, IST_LINK_ARMED_FOR_MESSAGES, IST_LINK_ARMED_FOR_ALL };
 
 struct ist_link {
     struct ist_link_config config;
     const struct ist_alloc *alloc;
-    struct ist_log log; /* writes into why */
+    struct ist_log log; /* writes into told */
     struct ist_regions regions;
     struct ist_device *device;
     struct ist_completion *completion;
     struct ist_queue_pair *queue_pair;
+    struct ist_queue_pair_end peer;
+    struct ist_reacher *reacher;                       /* while it is being connected */
     uint64_t queue_pair_generation, device_generation; /* count those that there were */
     enum ist_link_armed armed;                         /* what the descriptor tells of */
     bool has_event;                                    /* it has told, and this was not taken off it */
     bool failed;                                       /* the queue pair is of no use any more */
     bool device_failed, port_down;
-    char why[IST_LINK_WHY_BYTES]; /* of the last failure, and what the device said last */
+    char why[IST_LINK_WHY_BYTES]; /* of the last failure */
+    struct ist_link_told told;
 };
 
 /* The link must not be moved afterwards. */
@@ -65,10 +76,13 @@ void ist_link_fini(struct ist_link *link);
  * Returns OK; DEVICE, NO_MEMORY, TOO_BIG, INVALID (memory that was registered before there was a device): `why` says, and
  * there is no queue pair. The first call takes as long as the memory takes to be pinned. */
 enum ist_status ist_link_open(struct ist_link *link, const uint8_t *peer, struct ist_endpoint *own);
-/* May block for about a second where the kernel does not know the peer's hardware address yet. Returns OK; DEVICE: `why`
- * says, and there is no queue pair any more. */
+/* Begins to connect it to the peer's. Returns OK; DEVICE, NO_MEMORY: `why` says, and there is no queue pair any more. */
 enum ist_status ist_link_connect(struct ist_link *link, const struct ist_endpoint *peer);
-/* When this returns nothing of the peer touches the user's memory. */
+/* Returns AGAIN (not yet: the descriptor for messages will tell); OK; DEVICE: `why` says, and there is no queue pair any
+ * more. */
+enum ist_status ist_link_connected(struct ist_link *link);
+/* When this returns nothing of the peer touches the user's memory. Of a queue pair that is being connected it may wait for
+ * about a second. */
 void ist_link_close(struct ist_link *link);
 /* Closes that, too, and remembers what is to be registered with the next one. */
 void ist_link_drop_device(struct ist_link *link);

@@ -112,6 +112,17 @@ static void connect_to_peer(struct ist_connection *connection, uint64_t now_ns) 
     }
     if (ist_link_connect(link, peer) != IST_OK) {
         lost(connection, IST_DEVICE, now_ns);
+    }
+}
+
+/* The queue pairs are connected, or cannot be. */
+static void prove(struct ist_connection *connection, uint64_t now_ns) {
+    enum ist_status status = ist_link_connected(&connection->link);
+    if (status == IST_AGAIN) {
+        return;
+    }
+    if (status != IST_OK) {
+        lost(connection, IST_DEVICE, now_ns);
         return;
     }
     uint64_t left_ns =
@@ -127,7 +138,11 @@ void ist_upgrade_go_on(struct ist_connection *connection, uint64_t now_ns) {
         choose(connection, now_ns);
     }
     if (ist_exchange_state(connection->exchange) == IST_EXCHANGE_CONNECTED) {
-        connect_to_peer(connection, now_ns);
+        if (connection->link.reacher == NULL) {
+            connect_to_peer(connection, now_ns);
+        } else {
+            prove(connection, now_ns);
+        }
     }
     if (ist_exchange_state(connection->exchange) == IST_EXCHANGE_OPEN &&
         ist_exchange_is_remote(connection->exchange)) {
