@@ -125,6 +125,7 @@ TESTS += test_rdma
 TESTS += test_rdma_connect
 TESTS += test_rdma_poll
 TESTS += test_rdma_tcp
+TESTS += test_registration
 TESTS += test_tcp
 TESTS += test_upkeep
 # workload

@@ -236,7 +236,7 @@ static void test_device__dies__sessions_end_and_none_begins(void **state) {
     assert_int_equal(stats.free_bytes, POOL_BYTES);
 }
 
-static void test_registration__no_more_room_or_refused__not_whole(void **state) {
+static void test_registration__refused__no_client_over_rdma(void **state) {
     (void)state;
     assert_true(ist_registration_is_whole(f.registration));
     struct ist_piece pieces[IST_ONE_SIDED_PIECES_MAX];
@@ -247,8 +247,10 @@ static void test_registration__no_more_room_or_refused__not_whole(void **state) 
     assert_true(pieces[1].address == (uintptr_t)f.pool + SEGMENT_BYTES);
     assert_int_equal(ist_registration_find(f.registration, SEGMENT_BYTES, 1, pieces), 1);
     assert_int_equal(ist_registration_find(f.registration, POOL_BYTES - 1, 2, pieces), 0);
+    ist_hca_fail_nth(f.hca, IST_HCA_CALL_REGISTER, 1);
     ist_registration_add(f.registration, f.pool, SEGMENT_BYTES);
     assert_false(ist_registration_is_whole(f.registration));
+    ist_hca_fail_nth(f.hca, IST_HCA_CALL_REGISTER, 0);
     assert_int_equal(client_try(&f.clients[0]), IST_DEVICE);
 }
 
@@ -271,7 +273,7 @@ int main(void) {
         TEST(test_connect__endpoint_that_cannot_be__invalid),
         TEST(test_link_down__sessions_end__and_come_back_with_it),
         TEST(test_device__dies__sessions_end_and_none_begins),
-        TEST(test_registration__no_more_room_or_refused__not_whole),
+        TEST(test_registration__refused__no_client_over_rdma),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

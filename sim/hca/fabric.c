@@ -9,7 +9,7 @@
 /* ibv_get_device_list() has no argument that could tell the fabric: there is one. */
 static struct ist_hca *current;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t let_go = PTHREAD_COND_INITIALIZER; /* neighbours */
+static pthread_cond_t let_go = PTHREAD_COND_INITIALIZER; /* calls that wait */
 
 #define STEPS_IN_CALL 8 /* at most, with progress_in_calls */
 
@@ -144,7 +144,7 @@ const char *ist_hca_failed(const struct ist_hca *hca) {
     return failed;
 }
 
-/* ---- neighbours ---------------------------------------------------------------------------------- */
+/* ---- calls that wait ----------------------------------------------------------------------------- */
 
 #define NEIGHBOUR_SEC 1 /* of real time */
 
@@ -164,6 +164,21 @@ bool hca_wait_for_neighbour(struct ist_hca *hca, const struct ist_hca_device *de
 void ist_hca_hold_neighbours(struct ist_hca_device *device, bool hold) {
     hca_enter();
     device->holds_neighbours = hold;
+    pthread_cond_broadcast(&let_go);
+    hca_leave();
+}
+
+void hca_wait_for_pages(struct ist_hca *hca, const struct ist_hca_device *device) {
+    hca->waiting++;
+    while (device->holds_registrations) {
+        pthread_cond_wait(&let_go, &lock);
+    }
+    hca->waiting--;
+}
+
+void ist_hca_hold_registrations(struct ist_hca_device *device, bool hold) {
+    hca_enter();
+    device->holds_registrations = hold;
     pthread_cond_broadcast(&let_go);
     hca_leave();
 }

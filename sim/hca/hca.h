@@ -184,7 +184,9 @@ void ist_hca_set_cut(struct ist_hca_device *device, uint8_t port, bool cut);
 /* While held, nobody answers who has the peer's address: ibv_modify_qp() to RTR on a RoCE port waits, up to a second of
  * real time, and fails with ETIMEDOUT then (Linux: rdma_addr_find_l2_eth_by_grh). Other threads' calls go on. */
 void ist_hca_hold_neighbours(struct ist_hca_device *device, bool hold);
-/* Calls that wait for that now. */
+/* While held, registrations with the device wait as the kernel's do, which pins each page; other threads' calls go on. */
+void ist_hca_hold_registrations(struct ist_hca_device *device, bool hold);
+/* Calls that wait for either of these now. */
 uint32_t ist_hca_waiting(const struct ist_hca *hca);
 /* Another GID at this place, at once, with GID_CHANGE; queue pairs that use the old one lose their packets. */
 void ist_hca_set_gid(struct ist_hca_device *device, uint8_t port, uint32_t index,

@@ -125,6 +125,7 @@ static struct ibv_mr *register_memory(struct ibv_pd *pd, void *addr, size_t leng
     struct ist_hca *hca = hca_enter();
     struct hca_mr *mr = NULL;
     int error = check_registration(hca_device(pd->context), (uintptr_t)addr, length, iova, access);
+    hca_wait_for_pages(hca, hca_device(pd->context));
     if (hca_fails(hca, IST_HCA_CALL_REGISTER, function)) {
         error = ENOMEM;
     } else if (hca_context_gone(pd->context)) {

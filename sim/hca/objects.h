@@ -29,7 +29,7 @@ struct ist_hca_device {
     struct hca_port port[IST_HCA_PORTS_MAX];
     int qps, cqs, mrs, pds, srqs; /* made and not destroyed */
     bool fatal;
-    bool holds_neighbours;
+    bool holds_neighbours, holds_registrations;
 };
 
 struct ist_hca {
@@ -244,6 +244,7 @@ struct ist_hca *hca_enter(void);
 void hca_leave(void);
 /* Waits, unlocked meanwhile, until the device's network says who has an address. False: nobody did in time. */
 bool hca_wait_for_neighbour(struct ist_hca *hca, const struct ist_hca_device *device);
+void hca_wait_for_pages(struct ist_hca *hca, const struct ist_hca_device *device);
 /* Prints and aborts: the caller broke a rule. */
 void hca_violation(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 /* True when this call is the one to fail. */

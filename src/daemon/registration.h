@@ -22,6 +22,11 @@ enum ist_status ist_registration_new(const struct ist_device *device, size_t seg
 /* Nothing may be posted any more. NULL is legal. */
 void ist_registration_free(struct ist_registration *registration);
 
+/* Pinning memory takes the kernel about a second for several GiB: larger pieces are registered in parts, by as many
+ * threads. */
+#define IST_REGISTRATION_PARTS 4u
+#define IST_REGISTRATION_PART_BYTES_MIN (16ull << 20)
+
 /* The pool's next `bytes`, which lie at `memory`, behind those of the calls before. One thread at a time calls this, and
  * before the store hands out blocks in them. A failure is logged, and RDMA is over: see is_whole(). */
 void ist_registration_add(struct ist_registration *registration, uint8_t *memory, uint64_t bytes);
