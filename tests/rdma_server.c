@@ -80,7 +80,8 @@ static void make_devices(const struct rdma_server_options *options) {
     assert_non_null(ist_hca_add_device(f.hca, &server));
     assert_non_null(ist_hca_add_device(f.hca, &client));
     f.device = device_open("server");
-    f.client_device = device_open("client");
+    f.processes[0].device = device_open("client");
+    f.processes[1].device = device_open("client");
 }
 
 int setup_with(struct rdma_server_options options) {
@@ -91,9 +92,11 @@ int setup_with(struct rdma_server_options options) {
     f.pool = calloc(1, POOL_BYTES);
     f.memory = calloc(1, CLIENT_BYTES);
     assert_true(f.pool != NULL && f.memory != NULL);
-    assert_int_equal(
-        ist_region_register(f.client_device, f.memory, CLIENT_BYTES, IST_MEMORY_REMOTE, &f.region),
-        IST_OK);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(ist_region_register(f.processes[i].device, f.memory, CLIENT_BYTES,
+                                             IST_MEMORY_REMOTE, &f.processes[i].region),
+                         IST_OK);
+    }
     assert_int_equal(ist_registration_new(f.device, 2, &f.failing.alloc, &f.log, &f.registration),
                      IST_OK);
     ist_registration_add(f.registration, f.pool, SEGMENT_BYTES);
@@ -112,7 +115,7 @@ int setup_with(struct rdma_server_options options) {
         .ended = options.over_tcp ? ist_tcp_rdma_ended : on_ended,
         .alloc = &f.failing.alloc,
         .log = &f.log};
-    assert_int_equal(ist_rdma_new(&rdma_config, &f.rdma), IST_OK);
+    assert_int_equal(ist_rdma_new(&rdma_config, &f.rdma), options.is_unfit ? IST_DEVICE : IST_OK);
     const struct ist_tcp_config tcp_config = {.loop = f.loop,
                                               .engine = f.engine,
                                               .pool_base = f.pool,
@@ -128,6 +131,16 @@ int setup_with(struct rdma_server_options options) {
 int setup(void **state) {
     (void)state;
     return setup_with((struct rdma_server_options){.seed = 5});
+}
+
+struct process *process_of(const struct client *client) {
+    return client->process == NULL ? &f.processes[0] : client->process;
+}
+
+struct ibv_qp *server_queue_pair(const struct client *client) {
+    struct ibv_qp *qp = ist_hca_find_qp(f.hca, client->own.queue_pair);
+    assert_non_null(qp);
+    return qp;
 }
 
 void client_free(struct client *client) {
@@ -152,8 +165,10 @@ int teardown(void **state) {
     ist_engine_free(f.engine);
     ist_store_free(f.store);
     ist_registration_free(f.registration);
-    ist_region_drop(&f.region);
-    ist_device_close(f.client_device);
+    for (size_t i = 0; i < 2; i++) {
+        ist_region_drop(&f.processes[i].region);
+        ist_device_close(f.processes[i].device);
+    }
     ist_device_close(f.device);
     ev_loop_destroy(f.loop);
     ist_hca_free(f.hca);
@@ -166,7 +181,7 @@ int teardown(void **state) {
 /* ---- the client ----------------------------------------------------------------------------------------- */
 
 void client_make(struct client *client, struct ist_endpoint *endpoint) {
-    const struct ist_completion_config completion_config = {.device = f.client_device,
+    const struct ist_completion_config completion_config = {.device = process_of(client)->device,
                                                             .queue_pairs_max = 1,
                                                             .send_wr = 16,
                                                             .messages = 4,
@@ -262,6 +277,10 @@ void client_turn(struct client *client) {
 
 void turn(void) {
     ist_hca_run(f.hca, 8);
+    act();
+}
+
+void act(void) {
     ev_run(f.loop, EVRUN_NOWAIT);
     ist_edge_run_changed(f.engine);
     ist_engine_check(f.engine);
@@ -317,7 +336,8 @@ void client_request(struct client *client, enum ist_operation operation, uint64_
     for (size_t i = 0; i < count; i++) {
         keys[i] = ist_span_of_string(places[i].key);
         lengths[i] = places[i].bytes;
-        remotes[i] = (struct ist_remote){f.region.address + places[i].at, f.region.rkey};
+        remotes[i] = (struct ist_remote){process_of(client)->region.address + places[i].at,
+                                         process_of(client)->region.rkey};
     }
     size_t written;
     assert_int_equal(ist_codec_encode_remote_keys(keys, moves ? lengths : NULL, moves ? remotes : NULL,

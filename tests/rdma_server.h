@@ -23,7 +23,14 @@
 #define TURNS_MAX 200000
 #define KEYS_MAX 64
 
+/* What a client's process has. */
+struct process {
+    struct ist_device *device;
+    struct ist_region region; /* of f.memory */
+};
+
 struct client {
+    struct process *process; /* NULL: the first */
     struct ist_completion *completion;
     struct ist_queue_pair *queue_pair;
     struct ist_rdma_connection *server; /* NULL: ended */
@@ -39,14 +46,14 @@ struct rdma_server {
     struct ist_hca *hca;
     struct ev_loop *loop;
     struct failing_alloc failing;
-    struct ist_device *device, *client_device;
+    struct ist_device *device;
+    struct process processes[2]; /* of clients */
     struct ist_registration *registration;
     struct ist_store *store;
     struct ist_engine *engine;
     struct ist_rdma *rdma;
     struct ist_tcp *tcp; /* NULL: none */
     uint8_t *pool, *memory;
-    struct ist_region region;
     struct client clients[CLIENTS];
     struct ist_log log;
     char logged[8192]; /* what the server's log has got, the first of it */
@@ -57,6 +64,7 @@ struct rdma_server_options {
     uint64_t seed;
     uint64_t poll_ns;
     bool is_infiniband;
+    bool is_unfit; /* the device is: then there is no f.rdma */
     bool over_tcp; /* f.tcp asks, for who sends it CONNECT */
     /* Changes what the two devices are, before they are plugged in. NULL: nothing. */
     void (*shape)(struct ist_hca_device_config *server, struct ist_hca_device_config *client);
@@ -70,6 +78,9 @@ int setup_with(struct rdma_server_options options);
 int setup(void **state);
 /* Also checks that nothing is left, and that all of the pool is free. */
 int teardown(void **state);
+struct process *process_of(const struct client *client);
+/* The other end, on the server's device. */
+struct ibv_qp *server_queue_pair(const struct client *client);
 void client_free(struct client *client);
 /* The client's end, not yet connected. */
 void client_make(struct client *client, struct ist_endpoint *endpoint);
@@ -80,7 +91,8 @@ enum ist_status client_ask_failing(struct client *client, uint64_t n);
 /* The server has answered: the rest of the client's own end. */
 enum ist_status client_finish(struct client *client);
 void client_turn(struct client *client);
-void turn(void); /* of everybody */
+void turn(void); /* of everybody, and of the fabric */
+void act(void);  /* of everybody */
 void turn_until_answered(struct client *client);
 /* Both, and the turns between. */
 enum ist_status client_try(struct client *client);

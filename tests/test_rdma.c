@@ -80,10 +80,10 @@ static void test_put__rkey_of_nothing__that_session_ends_and_its_block_returns(v
     (void)state;
     client_begin(&f.clients[0]);
     client_begin(&f.clients[1]);
-    uint32_t rkey = f.region.rkey;
-    f.region.rkey ^= 0x5555;
+    uint32_t rkey = f.processes[0].region.rkey;
+    f.processes[0].region.rkey ^= 0x5555;
     client_request(&f.clients[0], IST_OP_PUT, 1, &(struct place){"bad", 0, 100000}, 1);
-    f.region.rkey = rkey;
+    f.processes[0].region.rkey = rkey;
     turn_until(f.clients[0].ended == 1);
     struct ist_store_usage usage;
     ist_store_usage(f.store, &usage);
@@ -115,7 +115,7 @@ static void test_client__wrong_request__hears_why_before_the_end(void **state) {
 static void test_drain__client_is_dead__ends_all_the_same(void **state) {
     (void)state;
     client_begin(&f.clients[0]);
-    ist_hca_kill(ist_device_context(f.client_device));
+    ist_hca_kill(ist_device_context(f.processes[0].device));
     ist_engine_drain(f.engine, 0);
     turn_until(f.clients[0].ended == 1);
 }

@@ -105,6 +105,13 @@ struct ist_hca_device *ist_hca_find_device(struct ist_hca *hca, const char *name
     return device;
 }
 
+struct ibv_qp *ist_hca_find_qp(struct ist_hca *hca, uint32_t number) {
+    hca_enter();
+    struct hca_qp *qp = hca_numbers_find(&hca->qp_numbers, number);
+    hca_leave();
+    return qp == NULL ? NULL : &qp->qp;
+}
+
 struct ibv_device **ibv_get_device_list(int *devices) {
     struct ist_hca *hca = hca_enter();
     if (hca == NULL) {

@@ -173,6 +173,8 @@ void ist_hca_device_config_ib(struct ist_hca_device_config *config, const char *
 struct ist_hca_device *ist_hca_add_device(struct ist_hca *hca,
                                           const struct ist_hca_device_config *config);
 struct ist_hca_device *ist_hca_find_device(struct ist_hca *hca, const char *name);
+/* A queue pair that somebody made: its faults are below, its CQ and SRQ are in it. NULL: no such number. */
+struct ibv_qp *ist_hca_find_qp(struct ist_hca *hca, uint32_t number);
 
 /* ---- faults: of the fabric and its devices ------------------------------------------------------- */
 

@@ -152,7 +152,22 @@ static void on_events(struct ev_loop *loop, ev_io *io, int revents) {
 
 /* ---- making ----------------------------------------------------------------------------------------- */
 
+/* What no server can do without: values are put by READs, and a block may lie in two segments of the pool. */
+static bool is_fit(const struct ist_rdma_config *config) {
+    const struct ist_device_limits *limits = ist_device_limits(config->device);
+    const char *lacks = limits->reads_out == 0                   ? "it starts no RDMA READs"
+                        : limits->sge < IST_ONE_SIDED_PIECES_MAX ? "its requests take too few pieces"
+                                                                 : NULL;
+    if (lacks != NULL) {
+        ist_log_error(config->log, 0, "%s cannot be used: %s", ist_device_name(config->device), lacks);
+    }
+    return lacks == NULL;
+}
+
 enum ist_status ist_rdma_new(const struct ist_rdma_config *config, struct ist_rdma **rdma) {
+    if (!is_fit(config)) {
+        return IST_DEVICE;
+    }
     struct ist_rdma *new = ist_allocate_zeroed(config->alloc, 1, sizeof(*new));
     if (new == NULL) {
         return IST_NO_MEMORY;

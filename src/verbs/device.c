@@ -15,7 +15,7 @@ struct ist_device {
     struct ibv_context *context;
     struct ibv_pd *domain;
     unsigned port;
-    bool infiniband;
+    bool infiniband, requires_grh;
     uint16_t lid;
     struct ist_device_limits limits;
 };
@@ -57,6 +57,7 @@ static bool find_port(struct ist_device *device, unsigned ports, char *why, size
         } else {
             device->port = port;
             device->infiniband = attributes.link_layer == IBV_LINK_LAYER_INFINIBAND;
+            device->requires_grh = (attributes.flags & IBV_QPF_GRH_REQUIRED) != 0;
             device->lid = attributes.lid;
             device->limits.mtu_bytes = mtu_bytes(attributes.active_mtu);
             return true;
@@ -169,6 +170,10 @@ unsigned ist_device_port(const struct ist_device *device) {
 
 bool ist_device_is_infiniband(const struct ist_device *device) {
     return device->infiniband;
+}
+
+bool ist_device_requires_grh(const struct ist_device *device) {
+    return device->requires_grh;
 }
 
 const struct ist_device_limits *ist_device_limits(const struct ist_device *device) {

@@ -49,6 +49,7 @@ void ist_device_close(struct ist_device *device);
 const char *ist_device_name(const struct ist_device *device);
 unsigned ist_device_port(const struct ist_device *device);
 bool ist_device_is_infiniband(const struct ist_device *device);
+bool ist_device_requires_grh(const struct ist_device *device); /* InfiniBand: no packet without a GID */
 const struct ist_device_limits *ist_device_limits(const struct ist_device *device);
 uint16_t ist_device_lid(const struct ist_device *device);
 struct ibv_context *ist_device_context(const struct ist_device *device);

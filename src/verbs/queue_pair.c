@@ -18,6 +18,8 @@
 #define RNR_TIMER 12 /* 0.64 ms */
 #define HOP_LIMIT 64
 #define UINT24_MAX 0xffffffu
+#define UNICAST_LID_MAX 0xbfffu /* IBTA 4.1.3 */
+#define SUBNET_BYTES 8u
 /* Messages that have left and are not acknowledged, at most; also by the peer's credits. */
 #define SLOTS_MAX 8u
 
@@ -86,7 +88,8 @@ static enum ist_status make_qp(struct ist_queue_pair *queue_pair) {
         .recv_cq = ist_completion_queue(queue_pair->completion),
         .srq = ist_completion_receive_queue(queue_pair->completion),
         .cap = {.max_send_wr = queue_pair->depth,
-                .max_send_sge = IST_ONE_SIDED_PIECES_MAX,
+                .max_send_sge =
+                    smaller(IST_ONE_SIDED_PIECES_MAX, ist_device_limits(config->device)->sge),
                 .max_inline_data = 256},
         .qp_type = IBV_QPT_RC,
     };
@@ -184,12 +187,24 @@ static enum ibv_mtu mtu_of(uint32_t bytes) {
     return (enum ibv_mtu)mtu;
 }
 
+static bool has_gid(const struct ist_queue_pair_end *end) {
+    static const uint8_t nowhere[IST_GID_LENGTH];
+    return memcmp(end->gid, nowhere, IST_GID_LENGTH) != 0;
+}
+
+/* Does a packet need the global route header? On RoCE it is the IP header; on InfiniBand it is for other subnets
+ * (IBTA 4.1.1: the first half of a GID is the subnet's prefix) and for ports that insist on it. */
+static bool needs_grh(const struct ist_queue_pair *queue_pair, const struct ist_queue_pair_end *peer) {
+    const struct ist_device *device = shape(queue_pair)->device;
+    return !ist_device_is_infiniband(device) || ist_device_requires_grh(device) ||
+           (has_gid(peer) && memcmp(peer->gid, queue_pair->gid.gid, SUBNET_BYTES) != 0);
+}
+
 static void address_of(const struct ist_queue_pair *queue_pair, const struct ist_queue_pair_end *peer,
                        struct ibv_ah_attr *address) {
-    static const uint8_t nowhere[IST_GID_LENGTH];
     const struct ist_device *device = shape(queue_pair)->device;
     *address = (struct ibv_ah_attr){.dlid = peer->lid, .port_num = (uint8_t)ist_device_port(device)};
-    if (!ist_device_is_infiniband(device) || memcmp(peer->gid, nowhere, IST_GID_LENGTH) != 0) {
+    if (needs_grh(queue_pair, peer)) {
         address->is_global = 1;
         address->grh.sgid_index = (uint8_t)queue_pair->gid.index;
         address->grh.hop_limit = HOP_LIMIT;
@@ -230,11 +245,13 @@ static int to_send(const struct ist_queue_pair *queue_pair, const struct ist_que
 
 bool ist_queue_pair_end_is_valid(const struct ist_device *device,
                                  const struct ist_queue_pair_end *end) {
-    static const uint8_t nowhere[IST_GID_LENGTH];
+    bool is_infiniband = ist_device_is_infiniband(device);
+    bool has_address = is_infiniband ? end->lid >= 1 && end->lid <= UNICAST_LID_MAX &&
+                                           (has_gid(end) || !ist_device_requires_grh(device))
+                                     : has_gid(end);
     return end->number <= UINT24_MAX && end->packet_number <= UINT24_MAX &&
            end->mtu_bytes >= IST_QUEUE_PAIR_MTU_MIN && end->reads >= 1 && end->messages >= 1 &&
-           end->message_bytes >= IST_QUEUE_PAIR_MESSAGE_BYTES_MIN &&
-           (ist_device_is_infiniband(device) || memcmp(end->gid, nowhere, IST_GID_LENGTH) != 0);
+           end->message_bytes >= IST_QUEUE_PAIR_MESSAGE_BYTES_MIN && has_address;
 }
 
 enum ist_status ist_queue_pair_reach(const struct ist_queue_pair *queue_pair,

@@ -79,7 +79,7 @@ struct ist_one_sided {
     uint64_t remote_address;
     uint32_t rkey;
 };
-/* There must be room. */
+/* There must be room, and the device must take so many pieces (its limit `sge`). */
 void ist_queue_pair_add_work(struct ist_queue_pair *queue_pair, const struct ist_one_sided *work);
 /* Where the bytes of the next message go: message_room() of them. */
 uint8_t *ist_queue_pair_message(struct ist_queue_pair *queue_pair);
