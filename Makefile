@@ -123,6 +123,7 @@ TESTS += test_machine
 TESTS += test_memory
 TESTS += test_rdma
 TESTS += test_rdma_connect
+TESTS += test_rdma_crowd
 TESTS += test_rdma_devices
 TESTS += test_rdma_faults
 TESTS += test_rdma_hostile

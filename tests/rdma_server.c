@@ -1,5 +1,6 @@
 #include "tests/rdma_server.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -35,17 +36,38 @@ static struct ist_device *device_open(const char *name) {
     return device;
 }
 
+static void *count_allocate(void *context, size_t bytes) {
+    (void)context;
+    void *memory = ist_allocate(&f.failing.alloc, bytes);
+    f.server_bytes += memory == NULL ? 0 : malloc_usable_size(memory);
+    return memory;
+}
+
+static void *count_resize(void *context, void *memory, size_t bytes) {
+    (void)context;
+    uint64_t before = memory == NULL ? 0 : malloc_usable_size(memory);
+    void *resized = ist_resize_array(&f.failing.alloc, memory, bytes, 1);
+    f.server_bytes += resized == NULL ? 0 : malloc_usable_size(resized) - before;
+    return resized;
+}
+
+static void count_release(void *context, void *memory) {
+    (void)context;
+    f.server_bytes -= memory == NULL ? 0 : malloc_usable_size(memory);
+    ist_release(&f.failing.alloc, memory);
+}
+
 static void make_store_and_engine(void) {
     const struct ist_store_config store_config = {.pool_bytes_max = POOL_BYTES,
                                                   .min_block_bytes = 4096,
                                                   .granule_bytes = 4096,
-                                                  .alloc = &f.failing.alloc};
+                                                  .alloc = &f.counting};
     assert_int_equal(ist_store_new(&store_config, &f.store), IST_OK);
     assert_int_equal(ist_store_grow(f.store, POOL_BYTES), IST_OK);
     const struct ist_engine_config engine_config = {.incarnation = 1,
-                                                    .sessions_max = 8,
+                                                    .sessions_max = 2 * (uint32_t)f.clients_count,
                                                     .server_name = "test",
-                                                    .alloc = &f.failing.alloc,
+                                                    .alloc = &f.counting,
                                                     .log = ist_log_null()};
     assert_int_equal(ist_engine_new(&engine_config, f.store, &f.engine), IST_OK);
 }
@@ -87,6 +109,10 @@ static void make_devices(const struct rdma_server_options *options) {
 int setup_with(struct rdma_server_options options) {
     memset(&f, 0, sizeof(f));
     failing_alloc_init(&f.failing, 0);
+    f.counting = (struct ist_alloc){count_allocate, count_resize, count_release, NULL};
+    f.clients_count = options.clients == 0 ? CLIENTS : options.clients;
+    f.clients = calloc(f.clients_count, sizeof(*f.clients));
+    assert_non_null(f.clients);
     f.log = (struct ist_log){.level = IST_LOG_WARNING, .write = log_line};
     make_devices(&options);
     f.pool = calloc(1, POOL_BYTES);
@@ -109,18 +135,18 @@ int setup_with(struct rdma_server_options options) {
         .engine = f.engine,
         .device = f.device,
         .registration = f.registration,
-        .sessions_max = CLIENTS,
+        .sessions_max = (uint32_t)f.clients_count,
         .poll_ns = options.poll_ns,
         .connected = options.over_tcp ? ist_tcp_rdma_connected : on_connected,
         .ended = options.over_tcp ? ist_tcp_rdma_ended : on_ended,
-        .alloc = &f.failing.alloc,
+        .alloc = &f.counting,
         .log = &f.log};
     assert_int_equal(ist_rdma_new(&rdma_config, &f.rdma), options.is_unfit ? IST_DEVICE : IST_OK);
     const struct ist_tcp_config tcp_config = {.loop = f.loop,
                                               .engine = f.engine,
                                               .pool_base = f.pool,
                                               .rdma = f.rdma,
-                                              .alloc = &f.failing.alloc,
+                                              .alloc = &f.counting,
                                               .log = &f.log};
     if (options.over_tcp) {
         assert_int_equal(ist_tcp_new(&tcp_config, &f.tcp), IST_OK);
@@ -154,7 +180,7 @@ int teardown(void **state) {
     (void)state;
     ist_tcp_free(f.tcp);
     ist_rdma_free(f.rdma);
-    for (size_t i = 0; i < CLIENTS; i++) {
+    for (size_t i = 0; i < f.clients_count; i++) {
         client_free(&f.clients[i]);
     }
     ist_engine_check(f.engine);
@@ -174,6 +200,7 @@ int teardown(void **state) {
     ist_hca_free(f.hca);
     free(f.pool);
     free(f.memory);
+    free(f.clients);
     assert_int_equal(f.failing.live, 0);
     return 0;
 }
@@ -284,7 +311,7 @@ void act(void) {
     ev_run(f.loop, EVRUN_NOWAIT);
     ist_edge_run_changed(f.engine);
     ist_engine_check(f.engine);
-    for (size_t i = 0; i < CLIENTS; i++) {
+    for (size_t i = 0; i < f.clients_count; i++) {
         client_turn(&f.clients[i]);
     }
 }

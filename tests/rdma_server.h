@@ -19,7 +19,7 @@
 #define SEGMENT_BYTES (2u << 20)
 #define POOL_BYTES (2 * SEGMENT_BYTES)
 #define CLIENT_BYTES (16u << 20)
-#define CLIENTS 6
+#define CLIENTS 6 /* unless a test wants more */
 #define TURNS_MAX 200000
 #define KEYS_MAX 64
 
@@ -37,7 +37,7 @@ struct client {
     struct ist_endpoint own;            /* the server's end, of status AGAIN until it is known */
     unsigned ended;
     bool stalls; /* gives no buffer back, takes nothing */
-    uint8_t in[1 << 16];
+    uint8_t in[1 << 14];
     size_t in_bytes;
     uint64_t failures;
 };
@@ -54,7 +54,10 @@ struct rdma_server {
     struct ist_rdma *rdma;
     struct ist_tcp *tcp; /* NULL: none */
     uint8_t *pool, *memory;
-    struct client clients[CLIENTS];
+    struct client *clients;
+    size_t clients_count;
+    struct ist_alloc counting; /* the server's */
+    uint64_t server_bytes;     /* what it has allocated now */
     struct ist_log log;
     char logged[8192]; /* what the server's log has got, the first of it */
 };
@@ -63,6 +66,7 @@ extern struct rdma_server f;
 struct rdma_server_options {
     uint64_t seed;
     uint64_t poll_ns;
+    size_t clients; /* 0: CLIENTS */
     bool is_infiniband;
     bool is_unfit; /* the device is: then there is no f.rdma */
     bool over_tcp; /* f.tcp asks, for who sends it CONNECT */

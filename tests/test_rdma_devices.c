@@ -194,6 +194,73 @@ static void test_unfit_device__no_reads_or_one_piece__refused_with_the_reason(vo
     assert_non_null(strstr(f.logged, "server cannot be used: its requests take too few pieces"));
 }
 
+/* ---- making, and taking apart ------------------------------------------------------------------------------ */
+
+static void ignore_ended(void *owner) {
+    (void)owner;
+}
+
+static void ignore_connected(void *owner, const struct ist_endpoint *own) {
+    (void)owner;
+    (void)own;
+}
+
+static enum ist_status make_another(struct ist_rdma **rdma) {
+    const struct ist_rdma_config config = {.loop = f.loop,
+                                           .engine = f.engine,
+                                           .device = f.device,
+                                           .registration = f.registration,
+                                           .sessions_max = 2,
+                                           .connected = ignore_connected,
+                                           .ended = ignore_ended,
+                                           .alloc = &f.failing.alloc,
+                                           .log = &f.log};
+    return ist_rdma_new(&config, rdma);
+}
+
+static void test_new__nth_call_or_allocation_fails__nothing_is_left(void **state) {
+    (void)state;
+    setup_with((struct rdma_server_options){.seed = 9});
+    const unsigned calls = IST_HCA_CALL_ALL & ~(unsigned)(IST_HCA_CALL_DESTROY | IST_HCA_CALL_ARM);
+    const int64_t live = f.failing.live;
+    struct ist_hca_counts before, after;
+    struct ist_rdma *rdma;
+    ist_hca_counts(f.hca, &before);
+    unsigned failures = 0;
+    for (uint64_t n = 1; n < 100; n++) {
+        bool by_call = n % 2 == 0;
+        ist_hca_fail_nth(f.hca, calls, by_call ? n / 2 : 0);
+        f.failing.fail_at = by_call ? 0 : f.failing.calls + n / 2 + 1;
+        enum ist_status status = make_another(&rdma);
+        ist_hca_fail_nth(f.hca, calls, 0);
+        f.failing.fail_at = 0;
+        if (status == IST_OK) {
+            ist_rdma_free(rdma);
+        } else {
+            failures++;
+            assert_int_equal(status, by_call ? IST_DEVICE : IST_NO_MEMORY);
+        }
+        ist_hca_counts(f.hca, &after);
+        assert_memory_equal(&before, &after, sizeof(before));
+        assert_int_equal(f.failing.live, live);
+    }
+    assert_true(failures >= 6);
+}
+
+/* Objects that cannot be destroyed properly are gone all the same; the rest follows. */
+static void test_free__nth_destroying_call_fails__goes_on(void **state) {
+    for (uint64_t n = 1; n <= 12; n++) {
+        setup_with((struct rdma_server_options){.seed = 10 + n});
+        client_begin(&f.clients[0]);
+        client_begin(&f.clients[1]);
+        put_and_get(&f.clients[0]);
+        ist_hca_fail_nth(f.hca, IST_HCA_CALL_DESTROY, n);
+        if (n < 12) {
+            teardown(state);
+        }
+    }
+}
+
 /* ---- what the device tells -------------------------------------------------------------------------------- */
 
 static int setup_two(void **state) {
@@ -280,6 +347,8 @@ int main(void) {
         TEST(test_small_device__few_requests_one_read_nothing_inline__all_moves),
         TEST(test_small_device__queues_for_two_clients__the_third_is_refused),
         TEST(test_unfit_device__no_reads_or_one_piece__refused_with_the_reason),
+        TEST(test_new__nth_call_or_allocation_fails__nothing_is_left),
+        TEST(test_free__nth_destroying_call_fails__goes_on),
         EVENT_TEST(test_event__queue_pair_fatal__its_session_alone_ends),
         EVENT_TEST(test_event__completion_queue_fatal__all_end_and_none_begins),
         EVENT_TEST(test_event__receive_queue_runs_low__nobody_ends),

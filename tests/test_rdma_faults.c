@@ -15,7 +15,8 @@
 #define ACT_EVERY 8u /* steps of the fabric */
 #define STRIDE 2u    /* steps between two stages */
 
-static struct client *const victim = &f.clients[0], *const other = &f.clients[1];
+#define victim (&f.clients[0])
+#define other (&f.clients[1])
 
 static struct ist_hca_device *server(void) {
     return ist_hca_find_device(f.hca, "server");

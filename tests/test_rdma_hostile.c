@@ -1,3 +1,216 @@
-int main(void) {
+/* src/daemon/rdma against clients that break the rules. Each ends its own session at worst; another's goes on, no buffer
+ * is lost and no pin. */
+#include "tests/rdma_server.h"
+
+#include <endian.h>
+#include <string.h>
+
+#include <infiniband/verbs.h>
+
+#define VALUE_BYTES 50000u
+#define FLOOD 3000u
+
+#define villain (&f.clients[0])
+#define other (&f.clients[1])
+
+static int setup_two(void **state) {
+    setup(state);
+    other->process = &f.processes[1];
+    client_begin(villain);
+    client_begin(other);
     return 0;
+}
+
+/* Requests of all kinds, and more at a time than there are buffers. */
+static void assert_other_is_served(void) {
+    const struct place put = {"other", 12u << 20, VALUE_BYTES}, get = {"other", 14u << 20, VALUE_BYTES};
+    fill(put.at, 9, put.bytes);
+    client_request(other, IST_OP_PUT, 1, &put, 1);
+    assert_int_equal(client_reply(other, 1, 0), IST_OK);
+    client_request(other, IST_OP_GET, 2, &get, 1);
+    assert_int_equal(client_reply(other, 2, 0), IST_OK);
+    assert_filled(get.at, 9, get.bytes);
+    for (uint64_t id = 3; id < 60; id++) {
+        client_request(other, IST_OP_EXISTS, id, &(struct place){"nobody", 0, 0}, 1);
+    }
+    for (uint64_t id = 3; id < 60; id++) {
+        assert_int_equal(client_reply(other, id, 0), IST_NOT_FOUND);
+    }
+    assert_int_equal(other->ended, 0);
+}
+
+static void assert_villain_ends(void) {
+    turn_until(villain->ended == 1);
+    assert_int_equal(ist_rdma_connections(f.rdma), 1);
+    assert_other_is_served();
+    struct ist_store_usage usage;
+    ist_store_usage(f.store, &usage);
+    assert_int_equal(usage.reserved_bytes, 0);
+    assert_int_equal(usage.doomed_bytes, 0);
+}
+
+/* ---- requests by the rules, with wrong places -------------------------------------------------------------- */
+
+static void test_places__out_of_the_region__own_session_ends(void **state) {
+    static const uint64_t ats[] = {CLIENT_BYTES - VALUE_BYTES + 1, CLIENT_BYTES, 1ull << 40,
+                                   UINT64_MAX - 0x7fffffffffffull};
+    for (size_t i = 0; i < 2 * sizeof(ats) / sizeof(ats[0]); i++) {
+        if (i > 0) {
+            teardown(state);
+            setup_two(state);
+        }
+        const struct place good = {"k", 0, VALUE_BYTES}, bad = {"k", ats[i / 2], VALUE_BYTES};
+        client_request(villain, IST_OP_PUT, 1, &good, 1);
+        assert_int_equal(client_reply(villain, 1, 0), IST_OK);
+        client_request(villain, i % 2 == 0 ? IST_OP_PUT : IST_OP_GET, 2, &bad, 1);
+        assert_villain_ends();
+    }
+}
+
+static void test_places__memory_of_another__own_session_ends(void **state) {
+    (void)state;
+    const struct place put = {"k", 0, VALUE_BYTES};
+    struct ist_region own = f.processes[0].region;
+    f.processes[0].region = f.processes[1].region; /* its key, which our queue pair does not know */
+    client_request(villain, IST_OP_PUT, 1, &put, 1);
+    f.processes[0].region = own;
+    assert_villain_ends();
+}
+
+/* ---- posts behind the back of the library -------------------------------------------------------------------- */
+
+static struct ibv_qp *own_queue_pair(void) {
+    struct ist_queue_pair_end end;
+    ist_queue_pair_end(villain->queue_pair, &end);
+    return ist_hca_find_qp(f.hca, end.number);
+}
+
+static void drain_own_queue(struct ibv_qp *qp) {
+    struct ibv_wc done[16];
+    while (ibv_poll_cq(qp->send_cq, 16, done) > 0) {
+    }
+}
+
+/* Posts it, as soon as there is room; false: the queue pair has failed. */
+static bool post(struct ibv_send_wr *request) {
+    struct ibv_qp *qp = own_queue_pair();
+    struct ibv_send_wr *refused;
+    villain->stalls = true; /* the library would not understand what comes out */
+    for (int i = 0; i < TURNS_MAX && villain->ended == 0; i++) {
+        drain_own_queue(qp);
+        if (ibv_post_send(qp, request, &refused) == 0) {
+            return true;
+        }
+        turn();
+    }
+    return false;
+}
+
+static bool post_message(const void *bytes, uint32_t count, uint32_t credits) {
+    memcpy(f.memory, bytes, count);
+    struct ibv_sge piece = {
+        .addr = (uintptr_t)f.memory, .length = count, .lkey = f.processes[0].region.lkey};
+    struct ibv_send_wr request = {.sg_list = &piece,
+                                  .num_sge = count > 0,
+                                  .opcode = IBV_WR_SEND_WITH_IMM,
+                                  .imm_data = htobe32(credits),
+                                  .send_flags = IBV_SEND_SIGNALED};
+    return post(&request);
+}
+
+static bool post_ping(uint64_t id, uint32_t credits) {
+    uint8_t frame[IST_FRAME_BYTES];
+    const struct ist_frame header = {.operation = IST_OP_PING, .request_id = id};
+    ist_frame_encode(&header, frame);
+    return post_message(frame, sizeof(frame), credits);
+}
+
+static void test_messages__beyond_its_credits__own_session_ends(void **state) {
+    (void)state;
+    for (uint64_t id = 1; id <= FLOOD && post_ping(id, 0); id++) {
+    }
+    assert_villain_ends();
+}
+
+/* It gives credits for buffers that it does not have: what is sent to it waits at its end, for ever if need be. */
+static void test_messages__credits_that_are_not_there__others_are_served(void **state) {
+    (void)state;
+    for (uint64_t id = 1; id <= IST_RDMA_MESSAGES; id++) {
+        assert_true(post_ping(id, UINT32_MAX));
+    }
+    assert_other_is_served();
+    ist_rdma_disconnect(villain->server);
+    turn_until(ist_rdma_connections(f.rdma) == 1);
+    assert_other_is_served();
+}
+
+static void test_messages__without_bytes_and_without_end__others_are_served(void **state) {
+    (void)state;
+    for (unsigned i = 0; i < FLOOD; i++) {
+        assert_true(post_message("", 0, i % 2 == 0 ? UINT32_MAX : 0));
+    }
+    assert_other_is_served();
+    ist_rdma_disconnect(villain->server);
+    turn_until(ist_rdma_connections(f.rdma) == 1);
+    assert_other_is_served();
+}
+
+static void test_messages__longer_than_a_buffer__own_session_ends(void **state) {
+    (void)state;
+    static const uint8_t bytes[IST_RDMA_MESSAGE_BYTES + 1];
+    assert_true(post_message(bytes, sizeof(bytes), 0));
+    assert_villain_ends();
+}
+
+static void test_requests__one_byte_a_message__understood(void **state) {
+    (void)state;
+    uint8_t frame[IST_FRAME_BYTES];
+    const struct ist_frame header = {.operation = IST_OP_PING, .request_id = 7};
+    ist_frame_encode(&header, frame);
+    for (size_t i = 0; i < sizeof(frame); i++) {
+        client_say(villain, frame + i, 1);
+    }
+    assert_int_equal(client_reply(villain, 7, 0), IST_OK);
+    assert_other_is_served();
+}
+
+/* No key of the server ever leaves it, and its queue pairs allow nobody anything. */
+static void test_one_sided__by_the_client__own_session_ends(void **state) {
+    static const enum ibv_wr_opcode opcodes[] = {IBV_WR_RDMA_WRITE, IBV_WR_RDMA_READ};
+    for (size_t i = 0; i < 2; i++) {
+        if (i > 0) {
+            teardown(state);
+            setup_two(state);
+        }
+        struct ist_piece piece[IST_ONE_SIDED_PIECES_MAX];
+        assert_int_equal(ist_registration_find(f.registration, 0, 1, piece), 1);
+        struct ibv_sge local = {
+            .addr = (uintptr_t)f.memory, .length = 64, .lkey = f.processes[0].region.lkey};
+        struct ibv_send_wr request = {
+            .sg_list = &local,
+            .num_sge = 1,
+            .opcode = opcodes[i],
+            .send_flags = IBV_SEND_SIGNALED,
+            .wr.rdma = {.remote_addr = piece[0].address, .rkey = piece[0].lkey}};
+        memset(f.memory, 0xee, 64);
+        assert_true(post(&request));
+        assert_villain_ends();
+        assert_int_not_equal(f.pool[0], 0xee);
+    }
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup_two, teardown)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(test_places__out_of_the_region__own_session_ends),
+        TEST(test_places__memory_of_another__own_session_ends),
+        TEST(test_messages__beyond_its_credits__own_session_ends),
+        TEST(test_messages__credits_that_are_not_there__others_are_served),
+        TEST(test_messages__without_bytes_and_without_end__others_are_served),
+        TEST(test_messages__longer_than_a_buffer__own_session_ends),
+        TEST(test_requests__one_byte_a_message__understood),
+        TEST(test_one_sided__by_the_client__own_session_ends),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,10 +21,11 @@ struct ist_rdma;
 struct ist_rdma_connection;
 struct ist_endpoint;
 
-/* What a connection may have posted at a time, and what waits for its messages: 16 * 4 KiB and two more. */
+/* What a connection may have posted at a time, and what waits for its messages: 12 * 3 KiB and two more. A
+ * client is to cost less than 128 KiB, with what a device's library keeps for its queue pair (for mlx5 about 40). */
 #define IST_RDMA_SEND_WR 128u
-#define IST_RDMA_MESSAGES 16u
-#define IST_RDMA_MESSAGE_BYTES 4096u
+#define IST_RDMA_MESSAGES 12u
+#define IST_RDMA_MESSAGE_BYTES 3072u
 #define IST_RDMA_POLL_BUDGET 256u /* completions before others get their turn */
 #define IST_RDMA_WORK_BATCH 32u   /* works taken from a session before others get their turn */
 

@@ -21,7 +21,7 @@
 #define UNICAST_LID_MAX 0xbfffu /* IBTA 4.1.3 */
 #define SUBNET_BYTES 8u
 /* Messages that have left and are not acknowledged, at most; also by the peer's credits. */
-#define SLOTS_MAX 8u
+#define SLOTS_MAX 4u
 
 enum state { NEW, READY, BROKEN };
 
