@@ -18,10 +18,14 @@ NAME = "infinistore"
 DATE = (2025, 1, 1, 0, 0, 0)
 
 
+# The module of 3.11 and later is one for all; what an older interpreter makes is kept apart from it.
+OLD = [] if sys.version_info >= (3, 11) else [f"B=build/python{sys.version_info[0]}.{sys.version_info[1]}"]
+
+
 def _make(*targets: str) -> str:
     # Of a make that may stand above this process, neither its job server nor its directories concern this one.
     environment = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
-    command = ["make", "-s", "--no-print-directory", f"-j{os.cpu_count()}", f"PYTHON={sys.executable}", *targets]
+    command = ["make", "-s", "--no-print-directory", f"-j{os.cpu_count()}", f"PYTHON={sys.executable}", *OLD, *targets]
     return subprocess.run(command, cwd=ROOT, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
