@@ -59,6 +59,14 @@ def test_read__buffer_too_small__raises_but_not_key_not_found(connection):
     assert target == bytes(8)
 
 
+def test_read__one_is_missing_and_another_too_long__raises_key_not_found(connection):
+    target = bytearray(8)
+    connection.put_batch(["long"], [b"nine bytes"])
+    connection.register_mr(address(target), 8)
+    with pytest.raises(infinistore.InfiniStoreKeyNotFound):
+        run(connection.rdma_read_cache_async([("long", 0), ("nobody", 0)], 8, address(target)))
+
+
 def test_register_mr__inside_again_overlapping__is_good(connection):
     slab = bytearray(64 << 10)
     base = address(slab)
@@ -67,6 +75,7 @@ def test_register_mr__inside_again_overlapping__is_good(connection):
     assert connection.register_mr(base + 4096, 16384) == 0
     assert connection.register_mr(base + 40000, 100) == 0
     write = connection.rdma_write_cache_async
+    assert connection.register_mr(base + 5000, 10) == 0  # inside, and shorter
     assert run(write([("k", 5000)], 9000, base + 13)) == 200
     assert run(write([("k", 0)], 100, base + 40000)) == 200
     for offset, size in [(20480, 1), (20479, 2), (39999, 2), (40050, 51), (1 << 40, 1)]:

@@ -101,8 +101,44 @@ def test_blocking_thread__completes_what_a_loop_has_in_flight(own_server, loop_t
             assert write.result(20) == 200
 
 
+def test_busy_loop__learns_of_what_a_thread_has_completed(own_server, loop_thread):
+    """The reply was taken while the loop did not look: its descriptor of the client tells nothing any more."""
+    buffer, done = bytearray(4096), threading.Event()
+    with infinistore.InfinityConnection(own_server.config()) as connection:
+        connection.register_mr(address(buffer), 4096)
+
+        async def write_and_block():
+            task = asyncio.ensure_future(connection.rdma_write_cache_async([("k", 0)], 4096, address(buffer)))
+            await asyncio.sleep(0)
+            assert done.wait(20)
+            return await task
+
+        start = time.monotonic()
+        write = loop_thread.run(write_and_block())
+        wait_for(lambda: connection._line._channels)
+        wait_for(lambda: connection.check_exist("k"))
+        connection.ping()
+        done.set()
+        assert write.result(20) == 200
+        assert time.monotonic() - start < 10  # not by its deadline
+
+
+def test_idle_loop__is_not_woken_by_what_threads_do(connection):
+    async def run():
+        loop = asyncio.get_running_loop()
+        await connection.exists_batch_async(["k"])
+        client_fd = connection._line._channels[loop]._native.client_fd
+        assert client_fd in loop._selector.get_map()
+        while client_fd in loop._selector.get_map():  # one wake is what it costs
+            await loop.run_in_executor(None, connection.check_exist, "k")
+        await connection.exists_batch_async(["k"])
+        assert client_fd in loop._selector.get_map()
+
+    asyncio.run(asyncio.wait_for(run(), 20))
+
+
 def test_loop__closed_with_calls_in_flight__is_left_alone(own_server):
-    buffer = bytearray(1 << 20)
+    buffer, held = bytearray(1 << 20), bytearray(100)
     with infinistore.InfinityConnection(own_server.config()) as connection:
         connection.register_mr(address(buffer), len(buffer))
         own_server.process.send_signal(signal.SIGSTOP)
@@ -111,8 +147,10 @@ def test_loop__closed_with_calls_in_flight__is_left_alone(own_server):
             loop.create_task(connection.rdma_write_cache_async([(f"k{i}", 0)], 1 << 20, address(buffer)))
             for i in range(8)
         ]
+        tasks.append(loop.create_task(connection.put_batch_async(["held"], [held])))
         loop.run_until_complete(asyncio.sleep(0.01))
         loop.close()
+        assert asyncio.run(asyncio.sleep(0, 1)) == 1
         own_server.process.send_signal(signal.SIGCONT)
         assert connection.check_exist("nobody") is False
         wait_for(lambda: connection.check_exist("k7"))
@@ -120,8 +158,9 @@ def test_loop__closed_with_calls_in_flight__is_left_alone(own_server):
         assert len(connection._line._channels) == 1
         for task in tasks:
             task._log_destroy_pending = False
-        del tasks
+        del tasks, task
         gc.collect()
+        held.append(1)  # nobody holds its memory any more
 
 
 def test_close__with_calls_in_flight__ends_them(own_server, loop_thread):
@@ -155,13 +194,16 @@ def test_close__from_the_loop_itself__stops_watching(server):
     asyncio.run(run())
 
 
-def test_close__while_a_thread_is_in_a_call__waits_for_nobody(own_server):
+def test_close__while_a_thread_is_in_a_call__waits_for_nobody(own_server, loop_thread):
+    """What is in flight on a loop then ends with the thread's call."""
+    before = len(os.listdir("/proc/self/fd"))
     connection = infinistore.InfinityConnection(own_server.config(request_timeout=1.0))
     connection.connect()
     own_server.process.send_signal(signal.SIGSTOP)
     with concurrent.futures.ThreadPoolExecutor(2) as executor:
         asked = [executor.submit(connection.check_exist, "k") for _ in range(2)]
-        wait_for(lambda: all(future.running() for future in asked))
+        asked.append(loop_thread.run(connection.exists_batch_async(["k"], timeout=100)))
+        wait_for(lambda: all(future.running() for future in asked[:2]) and connection._line._channels)
         time.sleep(0.05)  # let them send: there is no other sign of it
         start = time.monotonic()
         connection.close()
@@ -170,6 +212,7 @@ def test_close__while_a_thread_is_in_a_call__waits_for_nobody(own_server):
             with pytest.raises(infinistore.InfiniStoreException):
                 future.result(20)
     own_server.process.send_signal(signal.SIGCONT)
+    wait_for(lambda: len(os.listdir("/proc/self/fd")) == before)
 
 
 def test_cancel__takes_effect_when_the_memory_is_free_again(own_server, loop_thread):

@@ -91,9 +91,11 @@ class Channel:
     # ---- from the loop ------------------------------------------------------------------------------
 
     def _on_client(self) -> None:
+        idle = self._count == 0
         self._on_ready()
-        # Nobody here waits for what this descriptor tells: let it not wake the loop for other threads' calls.
-        if self._count == 0 and self._watching_client:
+        # Nobody here waits for what this descriptor tells: let it not wake the loop for other threads' calls. Not sooner:
+        # where one call follows the other, it would be put in and taken out for each.
+        if idle and self._watching_client:
             self._loop.remove_reader(self._native.client_fd)
             self._watching_client = False
 
