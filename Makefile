@@ -300,12 +300,13 @@ PY_O := $(call objects,python,$(PY))
 $(PY_O): CPPFLAGS += $(PY_CPPFLAGS)
 $(PY_NATIVE): $(PY_O) $(PACKAGE)/libinfinistore.so.0
 	$(CC) -shared -Wl,-rpath,'$$ORIGIN' $(LDFLAGS) -o $@ $^
+# What runs is in use: the new file takes its name.
 $(PACKAGE)/libinfinistore.so.0: $(LIB_SO)
 	@mkdir -p $(@D)
-	cp $< $@
+	cp --remove-destination $< $@
 $(PACKAGE)/bin/infinistore: $(B)/infinistore
 	@mkdir -p $(@D)
-	cp $< $@
+	cp --remove-destination $< $@
 $(PY_FILES): $(PACKAGE)/%: src/python/infinistore/%
 	@mkdir -p $(@D)
 	cp $< $@

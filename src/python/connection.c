@@ -42,8 +42,10 @@ static void tell_warning(struct ist_connection_object *self) {
     char line[IST_CONNECTION_WARNING_BYTES];
     pthread_mutex_lock(&self->warning_lock);
     bool warned = self->warned;
-    self->warned = false;
-    memcpy(line, self->warning, sizeof(line));
+    if (warned) {
+        self->warned = false;
+        memcpy(line, self->warning, sizeof(line));
+    }
     pthread_mutex_unlock(&self->warning_lock);
     if (!warned) {
         return;
@@ -93,7 +95,7 @@ void ist_connection_leave(struct ist_connection_object *connection) {
 }
 
 static bool moves_by_rdma(struct ist_connection_object *self) {
-    struct ist_client *client = self->wants_rdma ? ist_connection_enter(self) : NULL;
+    struct ist_client *client = self->wanted != IST_TRANSPORT_TCP ? ist_connection_enter(self) : NULL;
     if (client == NULL) {
         return false;
     }
@@ -104,9 +106,10 @@ static bool moves_by_rdma(struct ist_connection_object *self) {
     return transport == IST_TRANSPORT_RDMA;
 }
 
+/* A connection that takes RDMA alone uses nothing else after it has been lost, either. */
 struct ist_job_memory ist_connection_memory(struct ist_connection_object *connection) {
-    return (struct ist_job_memory){.registered = &connection->registered,
-                                   .values_too = moves_by_rdma(connection)};
+    bool rdma = connection->wanted == IST_TRANSPORT_RDMA || moves_by_rdma(connection);
+    return (struct ist_job_memory){.registered = &connection->registered, .values_too = rdma};
 }
 
 /* OSError keeps a pair as errno, here a status, and text. */
@@ -144,7 +147,7 @@ static PyObject *connection_new(PyTypeObject *type, PyObject *args, PyObject *kw
     options.gid_index = gid_index >= 0 ? (unsigned)gid_index : 0;
     options.warn = keep_warning;
     options.warn_arg = self;
-    self->wants_rdma = options.transport != IST_TRANSPORT_TCP;
+    self->wanted = options.transport;
     char error[ERROR_BYTES] = "";
     PyThreadState *thread = PyEval_SaveThread();
     enum ist_status status = ist_client_new(&options, &self->client, error, sizeof(error));
@@ -489,6 +492,11 @@ static PyObject *connection_is_rdma(PyObject *object, void *unused) {
     return PyBool_FromLong(moves_by_rdma((struct ist_connection_object *)object));
 }
 
+static PyObject *connection_is_rdma_only(PyObject *object, void *unused) {
+    (void)unused;
+    return PyBool_FromLong(((struct ist_connection_object *)object)->wanted == IST_TRANSPORT_RDMA);
+}
+
 static PyMethodDef methods[] = {
     {"call", FAST_METHOD(connection_call),
      "call(kind, keys, values, flags, timeout_ns): (status, detail)"},
@@ -507,6 +515,7 @@ static PyMethodDef methods[] = {
 static PyGetSetDef properties[] = {
     {"incarnation", connection_incarnation, NULL, "Of the server's process; 0: not connected.", NULL},
     {"is_rdma", connection_is_rdma, NULL, "Values move by RDMA now.", NULL},
+    {"is_rdma_only", connection_is_rdma_only, NULL, "Values move by RDMA or not at all.", NULL},
     {"closed", connection_closed, NULL, "close() was called.", NULL},
     {0},
 };

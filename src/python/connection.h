@@ -19,7 +19,7 @@ struct ist_connection_object {
     struct ist_client *client; /* NULL: closed */
     size_t users;              /* in a call, without the interpreter's lock */
     bool closing;
-    bool wants_rdma;
+    enum ist_transport wanted;
     uint64_t expected_bytes; /* of the next value whose length is not known */
     struct ist_registered registered;
 

@@ -99,3 +99,24 @@ def test_auto__server_without_rdma__falls_back_and_comes_to_rdma_later(capfd):
             assert asyncio.run(connection.rdma_write_cache_async([("k", 0)], 4096, address(slab))) == 200
     finally:
         server.stop()
+
+
+def test_rdma__restart__values_of_any_memory_go_their_ways_again(own_server):
+    slab = bytearray(4096)
+    with infinistore.InfinityConnection(own_server.config()) as connection:
+        connection.register_mr(slab)
+        connection.put_batch(["a"], [b"not registered"])
+        own_server.kill()
+        own_server.start()
+
+        def put(value):
+            try:
+                return connection.put_batch(["k"], [value])
+            except infinistore.InfiniStoreException as error:
+                assert error.status is infinistore.Status.PEER
+                return None
+
+        for value in (b"not registered", slab):
+            assert wait_for(lambda: put(value)) == [infinistore.Status.OK]
+        assert connection.rdma_connected is True
+        assert bytes(connection.tcp_read_cache("k")) == bytes(slab)

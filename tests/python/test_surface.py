@@ -59,9 +59,21 @@ def test_client_config__defaults__are_the_originals(monkeypatch):
 
 def test_client_config__environment__goes_before_arguments(monkeypatch):
     monkeypatch.setenv("INFINISTORE_LOG_LEVEL", "debug")
+    assert infinistore.ClientConfig(log_level="error").log_level == "debug"
+
+
+@tcp_only
+def test_connect__type_in_the_environment__goes_before_the_code(server, monkeypatch):
+    """AIBrix asks the config which of its own ways to take: that it says what the code said matters."""
     monkeypatch.setenv("INFINISTORE_CONNECTION_TYPE", "TCP")
-    config = infinistore.ClientConfig(log_level="error", connection_type="RDMA")
-    assert (config.log_level, config.connection_type) == ("debug", "TCP")
+    config = server.config()
+    config.connection_type = infinistore.TYPE_RDMA
+    with infinistore.InfinityConnection(config) as connection:
+        assert config.connection_type == infinistore.TYPE_RDMA and connection.rdma_connected is False
+        connection.ping()
+    monkeypatch.setenv("INFINISTORE_CONNECTION_TYPE", "carrier pigeon")
+    with pytest.raises(infinistore.InfiniStoreException):
+        infinistore.InfinityConnection(config)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ class ClientConfig:
     """Configuration of a connection.
 
     Attributes:
-        connection_type (str): TYPE_RDMA, TYPE_TCP or TYPE_AUTO. The environment's
+        connection_type (str): TYPE_RDMA, TYPE_TCP or TYPE_AUTO. For connecting, the environment's
             INFINISTORE_CONNECTION_TYPE goes before it, so that code which asks for RDMA runs on a machine
             without a device, unchanged.
         host_addr (str): Host name, IPv4 address or IPv6 literal.
@@ -55,9 +55,7 @@ class ClientConfig:
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        self.connection_type: str | None = os.environ.get(
-            "INFINISTORE_CONNECTION_TYPE", kwargs.get("connection_type", None)
-        )
+        self.connection_type: str | None = kwargs.get("connection_type", None)
         self.host_addr: str | None = kwargs.get("host_addr", None)
         self.dev_name: str = kwargs.get("dev_name", ANY_DEVICE)
         self.ib_port: int = kwargs.get("ib_port", 1)
@@ -67,6 +65,10 @@ class ClientConfig:
         self.hint_gid_index: int = kwargs.get("hint_gid_index", -1)
         self.connect_timeout: float = kwargs.get("connect_timeout", 5.0)
         self.request_timeout: float = kwargs.get("request_timeout", 30.0)
+
+    def effective_connection_type(self) -> str:
+        """What to connect with, the environment considered."""
+        return os.environ.get("INFINISTORE_CONNECTION_TYPE") or str(self.connection_type)
 
     def __repr__(self) -> str:
         return (
@@ -79,7 +81,8 @@ class ClientConfig:
 
     def verify(self) -> None:
         """Raises when an attribute makes no sense."""
-        _demand(self.connection_type in (TYPE_RDMA, TYPE_TCP, TYPE_AUTO), "Invalid connection type")
+        for connection_type in (self.connection_type, self.effective_connection_type()):
+            _demand(connection_type in (TYPE_RDMA, TYPE_TCP, TYPE_AUTO), "Invalid connection type")
         _demand(bool(self.host_addr), "Host address is empty")
         _demand(bool(self.service_port), "Service port is 0")
         _demand(self.log_level in _LOG_LEVELS, "log level should be error, debug, info or warning")

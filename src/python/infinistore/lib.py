@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import threading
+import time
 import weakref
 from types import TracebackType
 from typing import Any, Iterable, NamedTuple, Sequence, Union
@@ -71,17 +72,17 @@ def _endpoint(config: ClientConfig) -> str:
     return f"{host}:{config.service_port}"
 
 
-def _device(config: ClientConfig) -> str | None:
+def _device(config: ClientConfig, connection_type: str) -> str | None:
     """As the original: the device of that name where there is one, else any."""
     if os.path.exists(f"/sys/class/infiniband/{config.dev_name}"):
         return config.dev_name
-    if config.dev_name != ANY_DEVICE and config.connection_type != TYPE_TCP:
+    if config.dev_name != ANY_DEVICE and connection_type != TYPE_TCP:
         Logger.warn(f"no RDMA device {config.dev_name} here: any will do")
     return None
 
 
 def _connect(config: ClientConfig, connection_type: str, timeout_ns: int) -> Line:
-    device = _device(config)
+    device = _device(config, connection_type)
     # A named device has the link that it has; "IB" is the default of who did not think about it.
     any_link = device is not None or config.link_type != LINK_ETHERNET
     try:
@@ -149,7 +150,8 @@ class InfinityConnection:
         Raises InfiniStoreException when that fails or, with RDMA, when it is connected already."""
         if self.rdma_connected:
             raise InfiniStoreException("Already connected to remote instance")
-        line = _connect(self.config, str(self.config.connection_type), int(self.config.connect_timeout * _NS_PER_SEC))
+        connection_type = self.config.effective_connection_type()
+        line = _connect(self.config, connection_type, int(self.config.connect_timeout * _NS_PER_SEC))
         self.close()
         with self._lock:
             self._line = line
@@ -214,11 +216,11 @@ class InfinityConnection:
             raise InfiniStoreException("not connected", Status.PEER)
         return line
 
-    def _tcp(self, timeout_ns: int) -> Line:
-        """For memory that is not registered. timeout_ns: of the call that wants it."""
+    def _tcp(self, deadline_ns: int) -> Line:
+        """For memory that is not registered."""
         line = self._beside
         if line is None:
-            line = _connect(self.config, TYPE_TCP, timeout_ns)
+            line = _connect(self.config, TYPE_TCP, _until(deadline_ns))
             with self._lock:
                 if self._line is None:
                     line.close()
@@ -249,22 +251,28 @@ class InfinityConnection:
         self, kind: int, keys: Sequence[Any], values: Sequence[Any], flags: int, timeout: float | None
     ) -> tuple[int, Any]:
         items, timeout_ns = self._values(values), self._timeout_ns(timeout)
+        deadline_ns = time.monotonic_ns() + timeout_ns
         status, detail = self._main().client.call(kind, keys, items, flags, timeout_ns)
         if status == _infinistore.NOT_REGISTERED:
             _demand_host_memory(values)
-            status, detail = self._tcp(timeout_ns).client.call(kind, keys, items, flags, timeout_ns)
+            status, detail = self._tcp(deadline_ns).client.call(kind, keys, items, flags, _until(deadline_ns))
         return status, detail
 
     async def _move_values_async(
         self, kind: int, keys: Sequence[Any], values: Sequence[Any], flags: int, timeout: float | None
     ) -> tuple[int, Any]:
         items, timeout_ns = self._values(values), self._timeout_ns(timeout)
+        deadline_ns = time.monotonic_ns() + timeout_ns
         status, detail = await self._main().channel().call(kind, keys, items, flags, timeout_ns)
         if status == _infinistore.NOT_REGISTERED:
             _demand_host_memory(values)
-            line = await asyncio.get_running_loop().run_in_executor(None, self._tcp, timeout_ns)
-            status, detail = await line.channel().call(kind, keys, items, flags, timeout_ns)
+            line = await asyncio.get_running_loop().run_in_executor(None, self._tcp, deadline_ns)
+            status, detail = await line.channel().call(kind, keys, items, flags, _until(deadline_ns))
         return status, detail
+
+    def _line_for_any_memory(self, deadline_ns: int) -> Line:
+        main = self._main()
+        return self._tcp(deadline_ns) if main.client.is_rdma or main.client.is_rdma_only else main
 
     # ---- TCP ----------------------------------------------------------------------------------------
 
@@ -272,9 +280,9 @@ class InfinityConnection:
         """The value: a numpy array of its bytes, or a bytearray where there is no numpy.
 
         Raises InfiniStoreKeyNotFound."""
-        timeout_ns = self._timeout_ns(timeout)
-        line = self._tcp(timeout_ns) if self.rdma_connected else self._main()
-        status, value = line.client.read(key, timeout_ns)
+        deadline_ns = time.monotonic_ns() + self._timeout_ns(timeout)
+        client = self._line_for_any_memory(deadline_ns).client
+        status, value = client.read(key, _until(deadline_ns))
         if value is None:
             raise failed("Failed to read from infinistore", status)
         return as_array(value)
@@ -287,9 +295,9 @@ class InfinityConnection:
             raise InfiniStoreException("size is 0", Status.INVALID)
         if ptr == 0:
             raise InfiniStoreException("ptr is 0", Status.INVALID)
-        timeout_ns = self._timeout_ns(timeout)
-        line = self._tcp(timeout_ns) if self.rdma_connected else self._main()
-        status, _ = line.client.call(_infinistore.PUT, (key,), ((ptr, size),), 0, timeout_ns)
+        deadline_ns = time.monotonic_ns() + self._timeout_ns(timeout)
+        client = self._line_for_any_memory(deadline_ns).client
+        status, _ = client.call(_infinistore.PUT, (key,), ((ptr, size),), 0, _until(deadline_ns))
         if status != Status.OK:
             raise failed("Failed to write to infinistore", status)
 
@@ -484,6 +492,11 @@ class InfinityConnection:
         if status != Status.OK:
             raise failed("purge", status)
         return purged
+
+
+def _until(deadline_ns: int) -> int:
+    """What is left: at least a nanosecond, as 0 would mean the default."""
+    return max(deadline_ns - time.monotonic_ns(), 1)
 
 
 def _demand_host_memory(values: Sequence[Any]) -> None:
