@@ -248,10 +248,9 @@ static void request_fill(struct ist_bench_request *request, const struct ist_ben
 }
 
 /* Takes the next keys for an idle request. NULL: there are no more, or it is time to stop. */
-static struct ist_bench_request *next_request(struct worker *worker) {
+static struct ist_bench_request *next_request(struct worker *worker, uint64_t now_ns) {
     struct ist_bench_load *load = worker->load;
     const struct ist_bench_slice *slice = &load->slice;
-    uint64_t now_ns = ist_bench_now_ns();
     bool late = load->stop_ns != 0 && now_ns >= load->stop_ns && worker->done > 0;
     if (late || atomic_load(&load->failed)) {
         return NULL;
@@ -268,9 +267,11 @@ static struct ist_bench_request *next_request(struct worker *worker) {
     return request;
 }
 
-static void request_finish(struct ist_bench_request *request, enum ist_status status) {
+/* Returns the time: where the next request follows at once, it begins then. To read the clock is not free everywhere. */
+static uint64_t request_finish(struct ist_bench_request *request, enum ist_status status) {
     struct worker *worker = request->owner;
-    ist_histogram_record(&worker->latency, ist_bench_now_ns() - request->begun_ns);
+    uint64_t now_ns = ist_bench_now_ns();
+    ist_histogram_record(&worker->latency, now_ns - request->begun_ns);
     worker->done++;
     worker->idle[worker->idle_count++] = request;
     if (status == IST_OK) {
@@ -278,41 +279,43 @@ static void request_finish(struct ist_bench_request *request, enum ist_status st
     } else {
         fail_on_key(worker->load, request->op, key_to_blame(request), status);
     }
+    return now_ns;
 }
 
 static void run_one_by_one(struct worker *worker) {
     const struct ist_bench_peer *peer = worker->load->peer;
+    uint64_t now_ns = ist_bench_now_ns();
     for (;;) {
-        struct ist_bench_request *request = next_request(worker);
+        struct ist_bench_request *request = next_request(worker, now_ns);
         if (request == NULL) {
             return;
         }
-        request_finish(request, peer->call(worker->link, request));
+        now_ns = request_finish(request, peer->call(worker->link, request));
     }
 }
 
 /* False: there is nothing to submit, or the link takes no more. */
-static bool submit_next(struct worker *worker) {
-    struct ist_bench_request *request = next_request(worker);
+static bool submit_next(struct worker *worker, uint64_t now_ns) {
+    struct ist_bench_request *request = next_request(worker, now_ns);
     if (request == NULL) {
         return false;
     }
     enum ist_status status = worker->load->peer->submit(worker->link, request);
     if (status != IST_OK) {
-        request_finish(request, status);
+        (void)request_finish(request, status);
     }
     return status == IST_OK;
 }
 
 /* The next request follows from within: a peer sends together what several answers at once have freed. */
 static void on_done(struct ist_bench_request *request, enum ist_status status) {
-    request_finish(request, status);
-    (void)submit_next(request->owner);
+    uint64_t now_ns = request_finish(request, status);
+    (void)submit_next(request->owner, now_ns);
 }
 
 static void run_in_depth(struct worker *worker) {
     struct ist_bench_load *load = worker->load;
-    while (worker->idle_count > 0 && submit_next(worker)) {
+    while (worker->idle_count > 0 && submit_next(worker, ist_bench_now_ns())) {
     }
     while (worker->idle_count < load->shape.depth) {
         enum ist_status status = load->peer->wait(worker->link);
