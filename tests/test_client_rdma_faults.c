@@ -208,15 +208,22 @@ static void test_call__deadline_passes__timeout_and_connected_anew(void **state)
 
 /* ---- what is in flight -------------------------------------------------------------------------------------- */
 
-/* A get, some way on its way. */
+/* A get, some way on its way. The server is parked. */
 static void start_get(struct ist_get_item *gets, struct waiting *waiting, unsigned turns) {
     gets_of(gets, f.memory);
     *waiting = (struct waiting){0};
     fill_all(7000);
+    enum ist_status status = IST_PEER;
+    for (unsigned i = 0; i < 20 && status != IST_OK; i++) {
+        status = ist_ping(f.client, 0); /* connects */
+    }
+    assert_int_equal(status, IST_OK);
+    house_park();
     assert_int_equal(ist_get_async(f.client, gets, VALUES, 0, on_done, waiting), IST_OK);
     for (unsigned i = 0; i < turns && waiting->calls == 0; i++) {
+        house_turn();
+        (void)ist_hca_run(house_hca(), 2);
         (void)ist_client_process(f.client);
-        (void)ist_hca_run(house_hca(), 4);
     }
 }
 
@@ -246,6 +253,7 @@ static void test_unregister__in_flight__ended_first(void **state) {
             (void)ist_client_process(f.client);
         }
         ended += was_running && waiting.status == IST_PEER;
+        house_unpark();
         let_it_run();
         assert_all_filled(f.memory, 8000);
         assert_int_equal(ist_memory_register(f.client, f.memory, VALUES * VALUE_BYTES), IST_OK);
@@ -268,6 +276,7 @@ static void test_unregister__of_other_memory_in_flight__nothing_happens(void **s
     assert_int_equal(waiting.calls, 0);
     assert_int_equal(ist_memory_unregister(f.client, other, sizeof(other)), IST_OK);
     assert_int_equal(ist_memory_unregister(f.client, f.memory, VALUES * VALUE_BYTES), IST_OK);
+    house_unpark();
     while (waiting.calls == 0) {
         (void)ist_client_process(f.client);
         (void)ist_hca_run(house_hca(), 4);
@@ -286,6 +295,7 @@ static void test_free__in_flight__peer_and_memory_is_the_callers(void **state) {
         start_get(gets, &waiting, round);
         ist_client_free(f.client);
         assert_int_equal(waiting.calls, 1);
+        house_unpark();
         let_it_run();
         assert_all_filled(f.memory, 8000);
         f.client = house_client_of(IST_TRANSPORT_RDMA);
@@ -333,9 +343,15 @@ static void test_blows__in_flight__peer_then_as_before(void **state) {
             struct ist_get_item gets[VALUES];
             struct waiting waiting;
             store_values();
-            ist_hca_set_cut(house_device("client"), 1, round % 2 == 1); /* or it is over too soon */
             start_get(gets, &waiting, round);
+            ist_hca_set_cut(house_device("client"), 1, round % 2 == 1); /* or it is over too soon */
+            if (blow == SERVER_ENDS || blow == SERVER_KILLED) {
+                house_unpark();
+            }
             strike(blow);
+            if (blow == PORT_DOWN || blow == DEVICE_FATAL) {
+                house_unpark();
+            }
             uint64_t until_ns = ist_client_now_ns() + 60 * IST_NS_PER_SEC;
             while (waiting.calls == 0) {
                 (void)ist_client_process(f.client);
