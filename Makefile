@@ -163,6 +163,7 @@ TESTS += test_hca_devices
 TESTS += test_hca_faults
 TESTS += test_hca_history
 TESTS += test_hca_parts
+TESTS += test_hca_waits
 TESTS += test_sim_model
 TESTS += test_sim_history
 TESTS += test_sim_network

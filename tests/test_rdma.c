@@ -76,6 +76,30 @@ static void test_client__takes_nothing__others_are_served(void **state) {
     assert_int_equal(f.clients[0].ended, 0);
 }
 
+/* Who asks for much does not hold up who asks for little. */
+static void test_requests__large_of_one_small_of_another__the_small_one_is_first(void **state) {
+    (void)state;
+    struct place places[KEYS_MAX];
+    char names[KEYS_MAX][8];
+    client_begin(&f.clients[0]);
+    client_begin(&f.clients[1]);
+    for (size_t i = 0; i < KEYS_MAX; i++) {
+        snprintf(names[i], sizeof(names[i]), "k%zu", i);
+        places[i] = (struct place){names[i], i << 16, 60000};
+    }
+    client_request(&f.clients[0], IST_OP_PUT, 1, places, KEYS_MAX);
+    for (unsigned i = 0; i < 20; i++) {
+        turn(); /* it is in the middle of it */
+    }
+    assert_int_equal(f.clients[0].in_bytes, 0);
+    for (uint64_t id = 1; id <= 5; id++) {
+        client_request(&f.clients[1], IST_OP_PUT, id, &(struct place){"small", 0, 100}, 1);
+        assert_int_equal(client_reply(&f.clients[1], id, 0), IST_OK);
+    }
+    assert_int_equal(f.clients[0].in_bytes, 0);
+    assert_int_equal(client_reply(&f.clients[0], 1, KEYS_MAX - 1), IST_OK);
+}
+
 static void test_put__rkey_of_nothing__that_session_ends_and_its_block_returns(void **state) {
     (void)state;
     client_begin(&f.clients[0]);
@@ -262,6 +286,7 @@ int main(void) {
         TEST(test_batch__more_than_the_window__flows_through_it),
         TEST(test_requests__many_pipelined__each_answered_once),
         TEST(test_client__takes_nothing__others_are_served),
+        TEST(test_requests__large_of_one_small_of_another__the_small_one_is_first),
         TEST(test_put__rkey_of_nothing__that_session_ends_and_its_block_returns),
         TEST(test_client__garbage__ends),
         TEST(test_client__wrong_request__hears_why_before_the_end),

@@ -85,9 +85,35 @@ static void test_crowd__a_thousand_clients__served_with_little_memory(void **sta
     teardown(state);
 }
 
+/* More peers that nobody finds than are waited for: the rest are refused at once, and all are answered in the end. */
+static void test_crowd__asks_while_no_neighbour_answers__bounded(void **state) {
+    const size_t bound = IST_CONNECTOR_WAITING_MAX + IST_CONNECTOR_THREADS;
+    if (getenv("IST_TEST_SHORT") != NULL || !has_descriptors()) {
+        skip();
+    }
+    setup_with((struct rdma_server_options){.seed = 2, .clients = bound + 10, .shape = shape});
+    struct ist_hca_device *server = ist_hca_find_device(f.hca, "server");
+    ist_hca_hold_neighbours(server, true);
+    size_t asked = 0;
+    enum ist_status status = IST_OK;
+    while (status == IST_OK) {
+        assert_true(asked < bound + 5);
+        status = client_ask(client_at(asked++));
+    }
+    assert_int_equal(status, IST_NO_SPACE);
+    assert_true(asked > IST_CONNECTOR_WAITING_MAX);
+    ist_hca_hold_neighbours(server, false);
+    for (size_t i = 0; i + 1 < asked; i++) {
+        turn_until_answered(client_at(i));
+    }
+    assert_int_equal(ist_rdma_connections(f.rdma), asked - 1);
+    teardown(state);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_crowd__a_thousand_clients__served_with_little_memory),
+        cmocka_unit_test(test_crowd__asks_while_no_neighbour_answers__bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -158,11 +158,17 @@ static void enter_state(struct hca_qp *qp, enum ibv_qp_state state) {
     qp->qp.state = state;
 }
 
+/* There the kernel asks the network who has the peer's address. */
+static bool is_on_ethernet(const struct hca_qp *qp) {
+    const struct hca_port *port = hca_port(qp->device, qp->attr.port_num);
+    return port != NULL && port->config.link_layer == IBV_LINK_LAYER_ETHERNET;
+}
+
 int ibv_modify_qp(struct ibv_qp *visible, struct ibv_qp_attr *attr, int mask) {
     struct hca_qp *qp = hca_qp(visible);
     struct ist_hca *hca = hca_enter();
     enum ibv_qp_state state = (mask & IBV_QP_STATE) != 0 ? attr->qp_state : qp->state;
-    bool resolves = state == IBV_QPS_RTR && (mask & IBV_QP_AV) != 0 && attr->ah_attr.is_global;
+    bool resolves = state == IBV_QPS_RTR && is_on_ethernet(qp);
     int error = 0;
     if (hca_fails(hca, IST_HCA_CALL_MODIFY, __func__) || hca_context_gone(visible->context)) {
         error = EIO;

@@ -121,8 +121,9 @@ static enum ist_status find_device(struct daemon *daemon) {
 
 static void tell_transports(const struct daemon *daemon) {
     if (daemon->rdma != NULL) {
-        ist_log_info(&daemon->log, 0, "%s: RDMA on %s port %u", SERVER_NAME,
-                     ist_device_name(daemon->device), ist_device_port(daemon->device));
+        ist_log_info(&daemon->log, 0, "%s: RDMA on %s port %u, for up to %" PRIu32 " clients",
+                     SERVER_NAME, ist_device_name(daemon->device), ist_device_port(daemon->device),
+                     ist_rdma_connections_max(daemon->rdma));
     } else if (daemon->device == NULL) {
         bool wanted = daemon->config->dev_name != NULL;
         ist_log_write(&daemon->log, wanted ? IST_LOG_WARNING : IST_LOG_INFO, 0,

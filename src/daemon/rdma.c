@@ -231,3 +231,7 @@ void ist_rdma_free(struct ist_rdma *rdma) {
 size_t ist_rdma_connections(const struct ist_rdma *rdma) {
     return rdma->count;
 }
+
+uint32_t ist_rdma_connections_max(const struct ist_rdma *rdma) {
+    return ist_completion_queue_pairs_max(rdma->completion);
+}

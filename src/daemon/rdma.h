@@ -62,5 +62,7 @@ enum ist_status ist_rdma_connect(struct ist_rdma *rdma, void *owner, uint64_t id
 void ist_rdma_disconnect(struct ist_rdma_connection *connection);
 
 size_t ist_rdma_connections(const struct ist_rdma *rdma);
+/* As many as the device has room for, at most sessions_max. */
+uint32_t ist_rdma_connections_max(const struct ist_rdma *rdma);
 
 #endif

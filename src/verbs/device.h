@@ -31,7 +31,6 @@ struct ist_device_limits {
     uint32_t reads_out, reads_in; /* RDMA READs of a queue pair at a time: as requester, as responder */
     uint64_t registration_bytes;
     uint32_t mtu_bytes; /* the port's active one */
-    bool relaxed_ordering;
 };
 
 /* All but the port's. */
