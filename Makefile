@@ -1,6 +1,6 @@
 # InfiniStore. `make help` lists the targets.
 #
-#   VARIANT=release|debug|asan|coverage|fuzz|afl   what to build (default release)
+#   VARIANT=release|debug|asan|tsan|coverage|fuzz|afl   what to build (default release)
 #   CC=gcc|clang
 #   DEPS=0                                never touch the system's packages
 SHELL := /bin/bash
@@ -19,6 +19,7 @@ B := build/$(VARIANT)-$(notdir $(CC))
 CFLAGS_release := -O2 -g
 CFLAGS_debug := -Og -g
 CFLAGS_asan := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+CFLAGS_tsan := -O1 -g -fsanitize=thread -fno-omit-frame-pointer
 CFLAGS_coverage := -O0 -g --coverage
 CFLAGS_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CFLAGS_afl := -O2 -g
@@ -63,6 +64,7 @@ TESTS += test_json
 TESTS += test_size
 TESTS += test_pool
 TESTS += test_pool_full
+TESTS += test_pool_window
 TESTS += test_slab
 TESTS += test_index
 TESTS += test_evict
@@ -78,6 +80,7 @@ TESTS += test_session
 TESTS += test_splits
 TESTS += test_engine
 TESTS += test_stats
+TESTS += test_inbox
 TESTS += test_session_time
 TESTS += test_edge_misuse
 TESTS += test_outbox
@@ -198,6 +201,10 @@ INTEGRATION += test_bench
 INTEGRATION += test_doctor
 # those short enough to run under valgrind too
 INTEGRATION_VALGRIND := test_hostile test_semantics test_batches test_crowd test_http
+# those that threads matter to: the daemon's and the client's
+TSAN := admin control routes selftest memory rdma loop log_sink client client_threads client_connect
+TSAN += client_rdma_crowd client_rdma_hostile
+TSAN_INTEGRATION := mixed crowd http readers
 # those that run beside soft-RoCE devices: names below tests/
 RXE := integration/test_doctor
 RXE += integration/rxe_operations
@@ -417,6 +424,7 @@ print-programs:
 	      $(if $(filter integration,$(KIND)),$(INTEGRATION_PROGRAMS))\
 	      $(if $(filter valgrind,$(KIND)),$(INTEGRATION_VALGRIND:%=$(B)/tests/integration/%))\
 	      $(if $(filter conformance,$(KIND)),$(CONFORMANCE_DEVICES))\
+	      $(if $(filter tsan,$(KIND)),$(TSAN:%=$(B)/tests/test_%) $(TSAN_INTEGRATION:%=$(B)/tests/integration/test_%))\
 	      $(if $(filter rxe,$(KIND)),$(RXE_PROGRAMS))
 
 .PHONY: run-tests
@@ -438,11 +446,14 @@ rxe-kernel: ## build the kernel that makes these runs fast: some minutes, once a
 ROOMS_MUTATED ?= store,engine
 COUNT ?= 200
 SEED ?= 1
-.PHONY: mutants
+.PHONY: mutants tsan
 mutants: ## how many small mistakes in the code the tests see: make mutants COUNT=200 SEED=1
 	@DEPS=$(DEPS) ci/deps check
 	@$(MAKE) --no-print-directory -s -j$$(nproc) $$(ci/mutants --build $(B) --rooms $(ROOMS_MUTATED) --tests)
 	@ci/mutants --build $(B) --rooms $(ROOMS_MUTATED) --count $(COUNT) --seed $(SEED)
+
+tsan: ## daemon, admin threads and threaded clients under ThreadSanitizer
+	@DEPS=$(DEPS) CHECK=tsan ci/check
 
 .PHONY: layers headers exports manuals format coverage check demo bench bench-core check-python-long bench-python
 layers: $(CORE) ## prove that the core does no I/O and that no room uses what it must not know

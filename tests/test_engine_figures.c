@@ -1,5 +1,6 @@
 /* What the engine counts: each request and key once, under its operation and status, whatever transport; gauges are the
  * store's. */
+#include "engine/put.h"
 #include "tests/rdma_talk.h"
 
 static uint64_t requests(const struct world *world, enum ist_operation operation,
@@ -147,10 +148,17 @@ static void test_stats__put_and_get_over_rdma__counted_once(void **state) {
     struct ist_stats stats;
     const struct item both[] = {{"there", 0, 3000}, {"gone", 4000, 3000}, {"there", 8000, 5}};
     talk_begin(&talk);
-    put_whole(&talk, "there", 't', 3000);
+    say_one(&talk, IST_OP_PUT, 1, "there", 0, 3000);
+    size_t said = talk.in.count;
+    talk_run(&talk);
+    ist_engine_stats(talk.world.engine, &stats);
+    assert_int_equal(stats.received_bytes, said + 3000);
+    assert_int_equal(stats.sent_bytes, talk.out.count);
+    struct ist_stats before = stats;
+    talk.out.count = 0;
     say_items(&talk.in, IST_OP_PUT, IST_FRAME_IF_ABSENT, 2, both, 1);
     say_items(&talk.in, IST_OP_GET, 0, 3, both, 3);
-    talk.world.now_ns += SECOND;
+    said = talk.in.count;
     talk_run(&talk);
     assert_int_equal(requests(&talk.world, IST_OP_PUT, IST_OK), 2);
     assert_int_equal(requests(&talk.world, IST_OP_GET, IST_OK), 1);
@@ -163,8 +171,8 @@ static void test_stats__put_and_get_over_rdma__counted_once(void **state) {
     ist_engine_stats(talk.world.engine, &stats);
     assert_int_equal(stats.put_bytes, 3000);
     assert_int_equal(stats.get_bytes, 3000);
-    assert_true(stats.received_bytes > 3000 && stats.received_bytes < 3500);
-    assert_true(stats.sent_bytes > 3000 && stats.sent_bytes < 3500);
+    assert_int_equal(stats.received_bytes - before.received_bytes, said);
+    assert_int_equal(stats.sent_bytes - before.sent_bytes, talk.out.count + 3000);
     assert_int_equal(stats.sessions_rdma, 1);
     assert_int_equal(stats.latency[IST_OP_PUT].count, 2);
     assert_int_equal(stats.latency[IST_OP_GET].count, 1);
@@ -227,12 +235,22 @@ static void test_stats__refused_and_timed_out__counted_by_cause(void **state) {
     bytes_free(&out);
 }
 
+/* What a session is charged for a put that waits. */
+static void test_put_memory__grows_with_keys_and_body__by_what_they_take(void **state) {
+    (void)state;
+    size_t none = ist_put_memory_bytes(0, 0), item = ist_put_memory_bytes(1, 0) - none;
+    assert_true(none >= sizeof(void *) && item >= sizeof(void *) && item < 200);
+    assert_int_equal(ist_put_memory_bytes(100, 0), none + 100 * item);
+    assert_int_equal(ist_put_memory_bytes(100, 777), none + 100 * item + 777);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_stats__gauges__are_those_of_the_store),
         cmocka_unit_test(test_stats__one_of_each_over_a_stream__counted_once),
         cmocka_unit_test(test_stats__put_and_get_over_rdma__counted_once),
         cmocka_unit_test(test_stats__latency__from_the_header_to_the_last_byte),
+        cmocka_unit_test(test_put_memory__grows_with_keys_and_body__by_what_they_take),
         cmocka_unit_test(test_stats__refused_and_timed_out__counted_by_cause),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

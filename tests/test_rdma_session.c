@@ -322,6 +322,10 @@ static void test_request__not_for_rdma__protocol(void **state) {
     talk_begin(&talk);
     say_one(&talk, IST_OP_GET, 5, "k", UINT64_MAX - CLIENT_BASE - 5, 7);
     expect_refused(&talk, "wraps");
+    const struct item items[] = {{"k", 0, 1}, {"l", 1, 1}, {"m", UINT64_MAX - CLIENT_BASE - 5, 7}};
+    talk_begin(&talk);
+    say_items(&talk.in, IST_OP_GET, 0, 5, items, 3);
+    expect_refused(&talk, "wraps");
     talk_begin(&talk);
     say_header(&talk.in, IST_OP_HELLO, 0, 5, 0, 0);
     talk_say(&talk);

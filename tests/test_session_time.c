@@ -168,6 +168,53 @@ static void test_changed__more_than_once__comes_out_each_time(void **state) {
     clocked_fini(&c);
 }
 
+static void test_drain__half_a_hello__ends_at_once(void **state) {
+    (void)state;
+    struct clocked c = {0};
+    world_init(&c.world, (struct world_options){0});
+    c.session = world_open(&c.world);
+    say_hello(&c.in, 1);
+    edge_feed(&c.world, c.session, c.in.data, c.in.count - 1);
+    ist_engine_drain(c.world.engine, c.world.now_ns);
+    assert_int_equal(ist_session_wants(c.session), IST_WANT_CLOSE);
+    clocked_fini(&c);
+}
+
+/* Nothing at all can be had from the middle of a long body on: the request is answered, the session goes on. */
+static void test_body__memory_gone_in_its_middle__answered(void **state) {
+    (void)state;
+    enum { COUNT = 8000 };
+    static struct ist_span keys[COUNT];
+    static char names[COUNT][24];
+    struct clocked c;
+    struct reply reply;
+    clocked_init(&c);
+    for (size_t i = 0; i < COUNT; i++) {
+        snprintf(names[i], sizeof(names[i]), "one of many keys %zu", i);
+        keys[i] = ist_span_of_string(names[i]);
+    }
+    c.out.count = 0;
+    say_keys(&c.in, IST_OP_EXISTS, 0, 2, keys, NULL, COUNT, 0);
+    say_header(&c.in, IST_OP_PING, 0, 3, 0, 0);
+    assert_true(c.in.count > 150000);
+    size_t fed = edge_feed(&c.world, c.session, c.in.data, 50000);
+    c.world.starved = true;
+    fed += edge_feed(&c.world, c.session, c.in.data + fed, 50000);
+    assert_int_equal(fed, 100000);
+    c.world.starved = false;
+    edge_feed(&c.world, c.session, c.in.data + fed, c.in.count - fed - IST_FRAME_BYTES);
+    edge_take(&c.world, c.session, &c.out, SIZE_MAX);
+    assert_int_equal(read_replies(&c.out, &reply, 1), 1);
+    assert_int_equal(reply.frame.request_id, 2);
+    assert_int_equal(reply.keys.status, IST_NO_MEMORY);
+    c.out.count = 0;
+    edge_feed(&c.world, c.session, c.in.data + c.in.count - IST_FRAME_BYTES, IST_FRAME_BYTES);
+    edge_take(&c.world, c.session, &c.out, SIZE_MAX);
+    assert_int_equal(read_replies(&c.out, &reply, 1), 1);
+    assert_int_equal(reply.frame.request_id, 3);
+    clocked_fini(&c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reply__after_a_long_rest__has_its_whole_time),
@@ -177,6 +224,8 @@ int main(void) {
         cmocka_unit_test(test_transfer__behind_another__counts_its_own_bytes),
         cmocka_unit_test(test_transfer__after_a_long_rest__has_its_whole_time),
         cmocka_unit_test(test_timer__early__moves_and_session_lives),
+        cmocka_unit_test(test_drain__half_a_hello__ends_at_once),
+        cmocka_unit_test(test_body__memory_gone_in_its_middle__answered),
         cmocka_unit_test(test_changed__more_than_once__comes_out_each_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

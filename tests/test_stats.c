@@ -90,6 +90,28 @@ static void test_next__figures__under_their_names(void **state) {
     assert_false(find(&stats, "infinistore_operation_duration_seconds_count{op=\"ping\"}", &value));
 }
 
+/* What never happened is shown as 0 where it is an operation's good outcome; only PUT to PURGE have keys. */
+static void test_next__nothing_happened__good_outcomes_are_shown(void **state) {
+    (void)state;
+    static const struct ist_stats stats;
+    for (unsigned operation = IST_OP_HELLO; operation < IST_OPERATION_COUNT; operation++) {
+        char name[100];
+        double value = -1;
+        const char *op = ist_operation_name((enum ist_operation)operation);
+        bool has_keys = operation >= IST_OP_PUT && operation <= IST_OP_PURGE;
+        snprintf(name, sizeof(name), "infinistore_keys_total{op=\"%s\",status=\"OK\"}", op);
+        assert_int_equal(find(&stats, name, &value), has_keys);
+        assert_true(!has_keys || value == 0);
+        snprintf(name, sizeof(name), "infinistore_operations_total{op=\"%s\",status=\"OK\"}", op);
+        assert_true(find(&stats, name, &value) && value == 0);
+        snprintf(name, sizeof(name), "infinistore_operations_total{op=\"%s\",status=\"INVALID\"}", op);
+        assert_false(find(&stats, name, &value));
+        snprintf(name, sizeof(name), "infinistore_operation_duration_seconds_count{op=\"%s\"}", op);
+        assert_int_equal(find(&stats, name, &value),
+                         operation <= IST_OP_GET && operation >= IST_OP_PUT);
+    }
+}
+
 static void test_next__histogram__cumulative_and_in_seconds(void **state) {
     (void)state;
     struct ist_stats stats = {0};
@@ -155,6 +177,7 @@ int main(void) {
         cmocka_unit_test(test_next__figures__under_their_names),
         cmocka_unit_test(test_next__histogram__cumulative_and_in_seconds),
         cmocka_unit_test(test_next__all_samples__families_in_one_run_and_names_once),
+        cmocka_unit_test(test_next__nothing_happened__good_outcomes_are_shown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
