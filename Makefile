@@ -446,11 +446,17 @@ rxe-kernel: ## build the kernel that makes these runs fast: some minutes, once a
 ROOMS_MUTATED ?= store,engine
 COUNT ?= 200
 SEED ?= 1
-.PHONY: mutants tsan
+.PHONY: mutants torture tsan
 mutants: ## how many small mistakes in the code the tests see: make mutants COUNT=200 SEED=1
 	@DEPS=$(DEPS) ci/deps check
 	@$(MAKE) --no-print-directory -s -j$$(nproc) $$(ci/mutants --build $(B) --rooms $(ROOMS_MUTATED) --tests)
 	@ci/mutants --build $(B) --rooms $(ROOMS_MUTATED) --count $(COUNT) --seed $(SEED)
+
+$(B)/libtorture.so: tests/torture.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -shared -o $@ $< -ldl
+torture: $(B)/libtorture.so programs ## fail each call to the C library in turn, the daemon's and the client's
+	ci/torture $(B) $(TORTURE_OPTIONS)
 
 tsan: ## daemon, admin threads and threaded clients under ThreadSanitizer
 	@DEPS=$(DEPS) CHECK=tsan ci/check
