@@ -540,6 +540,8 @@ install: all ## install below DESTDIR/PREFIX (default /usr/local)
 	    >$(DESTDIR)$(PREFIX)/lib/pkgconfig/infinistore.pc
 	install -m 644 $(MAN1) $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 $(MAN3) $(DESTDIR)$(PREFIX)/share/man/man3
+	@# Else a program that was linked with it does not find it. A package's own scripts do this.
+	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ]; then PATH="$$PATH:/sbin:/usr/sbin" ldconfig; fi
 
 .PHONY: clean help
 clean: ## remove everything that was built
