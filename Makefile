@@ -54,8 +54,8 @@ DOCTOR := doctor doctor_connect doctor_device doctor_findings doctor_json doctor
 HCA := async channel clock completion device fabric fault memory names number payload port post \
        queue_pair receive requester responder srq transition
 SIM := blocks canary checker child coda command fabric fault hardware history journal memory model network
-SIM += node operation optimum perf perf_command perf_report plan plot policy policy_command server shrink
-SIM += sweep traffic world
+SIM += node operation optimum perf perf_command perf_report plan plot policy policy_command rdma rdma_fabric
+SIM += server shrink sweep traffic world
 
 TESTS :=
 # base, store
@@ -337,7 +337,7 @@ SIM_WRAPPED := store_reserve store_commit store_abort store_acquire store_releas
                store_match_prefix store_exists evict_pin evict_unpin put_commit outbox_push outbox_reserve \
                outbox_commit frame_decode
 $(B)/infinistore-sim: $(B)/obj/sim/main.o $(B)/obj/sim/canary_wrap.o $(SIM_A) $(ROOMS) $(HCA_A)
-	$(CC) $(LDFLAGS) $(SIM_WRAPPED:%=-Wl,--wrap=ist_%) -o $@ $(filter %.o,$^) \
+	$(CC) $(LDFLAGS) $(SIM_WRAPPED:%=-Wl,--wrap=ist_%) -Wl,--wrap=getrandom -o $@ $(filter %.o,$^) \
 	    -Wl,--start-group $(SIM_A) $(ROOMS) $(HCA_A) -Wl,--end-group $(TOOL_LIBS)
 
 # A test may use any room; the mains are left out. The software HCA stands in for libibverbs.

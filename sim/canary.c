@@ -25,6 +25,8 @@ static const char *const names[SIM_CANARIES] = {
     [SIM_CANARY_IF_ABSENT_IGNORED] = "if-absent-ignored",
     [SIM_CANARY_MISSED_REARM] = "missed-rearm",
     [SIM_CANARY_SPLIT_PAYLOAD] = "split-payload",
+    [SIM_CANARY_WORK_DONE_AT_POST] = "work-done-at-post",
+    [SIM_CANARY_LOST_CREDIT] = "lost-credit",
     [SIM_CANARY_CLIENT_TIMER] = "client-timer",
 };
 

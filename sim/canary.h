@@ -27,9 +27,11 @@ enum sim_canary {
     SIM_CANARY_IF_ABSENT_IGNORED,   /* IF_ABSENT overwrites */
     SIM_CANARY_MISSED_REARM,        /* edge: what arrives while a reply is blocked wakes nobody */
     SIM_CANARY_SPLIT_PAYLOAD,       /* edge: the second piece of a value lands a byte late */
+    SIM_CANARY_WORK_DONE_AT_POST,   /* edge: what a NIC was told to do counts as done */
+    SIM_CANARY_LOST_CREDIT,         /* edge: a message's buffer comes back, and the peer is not told */
     SIM_CANARY_CLIENT_TIMER,        /* edge: the client's deadlines are never enforced */
 };
-#define SIM_CANARIES 20u
+#define SIM_CANARIES 22u
 
 /* NULL at and past their number; from 1. */
 const char *sim_canary_name(size_t canary);

@@ -3,10 +3,12 @@
 #include "sim/canary.h"
 
 #include <string.h>
+#include <sys/types.h>
 
 #include "engine/get.h"
 #include "engine/outbox.h"
 #include "engine/put.h"
+#include "sim/random.h"
 #include "store/evict.h"
 #include "store/store.h"
 #include "wire/frame.h"
@@ -84,6 +86,18 @@ static void make_stale(const struct ist_entry *newer) {
             known[i].stale = true;
         }
     }
+}
+
+/* ---- chance -------------------------------------------------------------------------------------------- */
+
+/* The client's packet numbers: one seed decides everything. */
+WRAPPED(ssize_t, getrandom, void *buffer, size_t bytes, unsigned flags) {
+    static struct sim_random random = {1};
+    (void)flags;
+    for (size_t i = 0; i < bytes; i++) {
+        ((uint8_t *)buffer)[i] = (uint8_t)sim_random_next(&random);
+    }
+    return (ssize_t)bytes;
 }
 
 /* ---- the store ----------------------------------------------------------------------------------------- */

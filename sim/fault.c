@@ -17,6 +17,7 @@ const char *sim_fault_name(enum sim_fault_kind kind) {
     case SIM_FAULT_CLIENT_CLOCK: return "client clock jump";
     case SIM_FAULT_EVICT: return "evict";
     case SIM_FAULT_PURGE: return "purge";
+    case SIM_FAULT_RDMA: return "RDMA";
     }
     return "?";
 }
@@ -109,6 +110,7 @@ static void hurt_node(struct sim_world *world, enum sim_fault_kind kind, struct 
 
 void sim_fault_happen(struct sim_world *world, uint64_t number) {
     struct sim_random random = sim_random_stream(world->plan.seed, SIM_STREAM_FAULT, number);
+    sim_rdma_sync(world);
     enum sim_fault_kind kind = draw_kind(&world->plan, &random);
     uint64_t for_ns = sim_random_scaled(&random, 10 * SIM_US, 10 * SIM_SEC);
     uint64_t pick = sim_random_next(&random);
@@ -131,6 +133,7 @@ void sim_fault_happen(struct sim_world *world, uint64_t number) {
     case SIM_FAULT_SLOW_READER:
         hurt_node(world, kind, &world->nodes[pick % world->node_count], &random, for_ns);
         break;
+    case SIM_FAULT_RDMA: sim_rdma_hurt(world, &random); break;
     }
 }
 
@@ -138,6 +141,7 @@ void sim_fault_heal(struct sim_world *world) {
     uint64_t now_ns = sim_fabric_now_ns(&world->fabric);
     sim_event_cancel(&world->fabric, &world->next_fault);
     sim_network_heal(&world->network);
+    sim_rdma_heal(world);
     for (unsigned i = 0; i < world->plan.servers; i++) {
         struct sim_server *server = &world->servers[i];
         server->memory.failing_permille = 0;

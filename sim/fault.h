@@ -21,8 +21,9 @@ enum sim_fault_kind {
     SIM_FAULT_CLIENT_CLOCK,
     SIM_FAULT_EVICT, /* an administrator's, or the periodic one */
     SIM_FAULT_PURGE, /* an administrator's */
+    SIM_FAULT_RDMA,  /* of a device, its link, a queue pair, a verbs call */
 };
-#define SIM_FAULTS 13u
+#define SIM_FAULTS 14u
 
 const char *sim_fault_name(enum sim_fault_kind kind);
 

@@ -14,6 +14,9 @@
 #define SLOW_BYTES_MAX 200u
 #define SLOW_TURN_NS (2 * SIM_MS)
 #define HANDSHAKE_NS (5 * SIM_SEC)
+#define IDLE_NS                                                                                        \
+    (20 * SIM_MS) /* a node that can submit nothing looks again, unless something happens before */
+#define CHECK_EVERY 16u
 #define RETRY_NS_MIN (100 * SIM_US)
 #define RETRY_NS_MAX (50 * SIM_MS)
 
@@ -40,6 +43,14 @@ static void unlink_operation(struct sim_channel *channel, struct sim_operation *
     channel->in_flight--;
 }
 
+/* There is something to submit, or room for it. */
+static void stir(struct sim_node *node) {
+    if (node->idle) {
+        node->idle = false;
+        sim_event_by(&node->world->fabric, &node->next, sim_fabric_now_ns(&node->world->fabric));
+    }
+}
+
 static void finish(struct sim_channel *channel, struct sim_operation *operation) {
     struct sim_world *world = channel->node->world;
     unlink_operation(channel, operation);
@@ -52,6 +63,7 @@ static void finish(struct sim_channel *channel, struct sim_operation *operation)
                          operation->status == IST_OK ? operation->matched : 0);
     }
     sim_operation_free(operation);
+    stir(channel->node);
 }
 
 static void reap(struct sim_channel *channel) {
@@ -67,6 +79,7 @@ static void reap(struct sim_channel *channel) {
         operation->life =
             request->status == IST_PEER || request->status == IST_TIMEOUT ? 0 : channel->life;
         ist_exchange_release(channel->exchange, request);
+        channel->node->world->operations_remote += ist_exchange_is_remote(channel->exchange);
         finish(channel, operation);
     }
 }
@@ -77,9 +90,19 @@ static void on_ready(void *owner) {
     sim_channel_run(owner);
 }
 
+/* Memory is remembered for the next one, if there is a next one. */
+static void drop_dead_device(struct sim_channel *channel) {
+    if (channel->link.device_failed && channel->link.queue_pair == NULL) {
+        ist_link_drop_device(&channel->link);
+    }
+}
+
 static void lose(struct sim_channel *channel, enum ist_status status, bool abrupt) {
     struct sim_node *node = channel->node;
     note(channel, SIM_NOTE_LOST);
+    channel->tcp_only = ist_exchange_incarnation(channel->exchange) == 0;
+    ist_link_close(&channel->link); /* from now on nothing of the server touches our memory */
+    drop_dead_device(channel);
     sim_connection_close(channel->connection, SIM_CLIENT, abrupt);
     channel->connection = NULL;
     ist_exchange_end(channel->exchange, status);
@@ -100,7 +123,7 @@ static void open_channel(struct sim_channel *channel) {
         sim_network_connect(&node->world->network, &channel->server->listener, on_ready, channel);
     channel->connect_by_ns = fabric_now_ns(channel) + HANDSHAKE_NS;
     note(channel, SIM_NOTE_CONNECT);
-    ist_exchange_begin(channel->exchange, false);
+    ist_exchange_begin(channel->exchange, node->world->plan.rdma);
 }
 
 static size_t readable_now(const struct sim_channel *channel) {
@@ -130,6 +153,17 @@ static bool receive(struct sim_channel *channel, size_t most) {
            fabric_now_ns(channel) >= channel->slow_until_ns;
 }
 
+static void receive_all(struct sim_channel *channel) {
+    ist_link_take_events(&channel->link);
+    drop_dead_device(channel);
+    while (ist_exchange_is_remote(channel->exchange) &&
+           ist_link_run(&channel->link, channel->exchange)) {
+        reap(channel);
+    }
+    while (receive(channel, readable_now(channel))) {
+    }
+}
+
 static void send_all(struct sim_channel *channel) {
     const struct sim_plan *plan = &channel->node->world->plan;
     bool blocked = false;
@@ -151,12 +185,25 @@ static void send_all(struct sim_channel *channel) {
     }
 }
 
+static bool is_shaking(const struct sim_channel *channel) {
+    switch (ist_exchange_state(channel->exchange)) {
+    case IST_EXCHANGE_HELLO:
+    case IST_EXCHANGE_CHOICE:
+    case IST_EXCHANGE_CONNECT:
+    case IST_EXCHANGE_CONNECTED:
+    case IST_EXCHANGE_PROOF: return true;
+    case IST_EXCHANGE_CLOSED:
+    case IST_EXCHANGE_OPEN:
+    case IST_EXCHANGE_BROKEN: break;
+    }
+    return false;
+}
+
 static void arm(struct sim_channel *channel) {
     struct sim_fabric *fabric = &channel->node->world->fabric;
     uint64_t now_ns = fabric_now_ns(channel), at_ns = channel->retry_ns;
     if (channel->connection != NULL) {
-        at_ns = ist_exchange_state(channel->exchange) == IST_EXCHANGE_HELLO ? channel->connect_by_ns
-                                                                            : SIM_NEVER_NS;
+        at_ns = is_shaking(channel) ? channel->connect_by_ns : SIM_NEVER_NS;
         if (sim_connection_readable(channel->connection, SIM_CLIENT) > 0 &&
             now_ns + SLOW_TURN_NS < at_ns) {
             at_ns = now_ns + SLOW_TURN_NS;
@@ -173,14 +220,41 @@ static void arm(struct sim_channel *channel) {
     sim_event_at(fabric, &channel->wake, at_ns);
 }
 
+/* From HELLO to OPEN, over RDMA where that can be. False: the connection is of no use. */
+static bool upgrade(struct sim_channel *channel) {
+    struct ist_exchange *exchange = channel->exchange;
+    struct ist_link *link = &channel->link;
+    if (ist_exchange_state(exchange) == IST_EXCHANGE_CHOICE) {
+        struct ist_endpoint own;
+        if (channel->tcp_only || ist_link_open(link, NULL, &own) != IST_OK) {
+            ist_exchange_open(exchange, &link->regions);
+        } else {
+            ist_exchange_connect(exchange, &own);
+        }
+    }
+    if (ist_exchange_state(exchange) == IST_EXCHANGE_CONNECTED) {
+        const struct ist_endpoint *peer = ist_exchange_peer(exchange);
+        if (peer->status != IST_OK) {
+            ist_link_close(link);
+            ist_exchange_open(exchange, &link->regions);
+        } else if (link->queue_pair == NULL || ist_link_has_failed(link) ||
+                   ist_link_connect(link, peer) != IST_OK) {
+            return false;
+        } else {
+            ist_exchange_prove(exchange, &link->regions);
+        }
+    }
+    return true;
+}
+
 /* Is the connection of no use any more? */
 static bool is_over(const struct sim_channel *channel, enum ist_status *status) {
     *status = ist_exchange_fault(channel->exchange);
     if (*status == IST_OK) {
         *status = IST_PEER;
         return sim_connection_ended(channel->connection, SIM_CLIENT) ||
-               (ist_exchange_state(channel->exchange) == IST_EXCHANGE_HELLO &&
-                fabric_now_ns(channel) >= channel->connect_by_ns);
+               (ist_exchange_is_remote(channel->exchange) && ist_link_has_failed(&channel->link)) ||
+               (is_shaking(channel) && fabric_now_ns(channel) >= channel->connect_by_ns);
     }
     if (*status == IST_PROTOCOL) {
         sim_fail(&channel->node->world->journal, "node %u cannot understand what server %u says",
@@ -192,10 +266,12 @@ static bool is_over(const struct sim_channel *channel, enum ist_status *status) 
 void sim_channel_run(struct sim_channel *channel) {
     struct sim_node *node = channel->node;
     enum ist_status status;
+    sim_rdma_sync(node->world);
     if (channel->connection != NULL) {
-        while (receive(channel, readable_now(channel))) {
-        }
-        if (is_over(channel, &status)) {
+        receive_all(channel);
+        if (!upgrade(channel)) {
+            lose(channel, IST_PEER, false);
+        } else if (is_over(channel, &status)) {
             lose(channel, status, status != IST_PEER);
         }
     }
@@ -209,10 +285,13 @@ void sim_channel_run(struct sim_channel *channel) {
     if (channel->connection == NULL && fabric_now_ns(channel) >= channel->retry_ns) {
         open_channel(channel);
     }
-    if (channel->connection != NULL) {
+    if (channel->connection != NULL && ist_exchange_is_remote(channel->exchange)) {
+        ist_link_flush(&channel->link, channel->exchange);
+    } else if (channel->connection != NULL) {
         send_all(channel);
     }
-    if (channel->exchange != NULL) {
+    sim_rdma_arm(node->world);
+    if (channel->exchange != NULL && ++channel->runs % CHECK_EVERY == 0) {
         ist_exchange_check(channel->exchange);
     }
     arm(channel);
@@ -243,6 +322,7 @@ struct sim_operation *sim_node_submit(struct sim_node *node, struct sim_spec *sp
         drop(node, spec);
         return NULL;
     }
+    sim_rdma_sync(world);
     sim_journal_note(&world->journal, SIM_NOTE_SUBMIT, node->number, spec->server, number, spec->kind,
                      spec->count);
     if (sim_operation_new(world, channel, spec, number, &node->memory.alloc, &operation, &request) !=
@@ -269,30 +349,30 @@ void sim_node_push(struct sim_node *node, struct sim_spec *spec) {
     *(node->last_spec == NULL ? &node->first_spec : &node->last_spec->next) = spec;
     node->last_spec = spec;
     spec->next = NULL;
+    stir(node);
 }
 
 static bool has_room(const struct sim_node *node, const struct sim_spec *spec) {
     return node->channels[spec->server].in_flight < node->world->plan.depth;
 }
 
-static void submit_next(struct sim_node *node) {
+/* What was put aside comes first. NULL: there is nothing. */
+static struct sim_spec *next_spec(struct sim_node *node) {
     struct sim_world *world = node->world;
     struct sim_spec *spec = node->first_spec;
-    if (spec != NULL && has_room(node, spec)) {
-        node->first_spec = spec->next;
-        if (node->first_spec == NULL) {
-            node->last_spec = NULL;
-        }
-        (void)sim_node_submit(node, spec);
-    } else if (spec == NULL) {
+    if (spec == NULL) {
         struct sim_random random = sim_world_operation_random(world, world->operations);
-        spec = sim_traffic_next(&world->traffic, node, &random);
-        if (spec != NULL && has_room(node, spec)) {
-            (void)sim_node_submit(node, spec);
-        } else if (spec != NULL) {
-            sim_node_push(node, spec);
-        }
+        return sim_traffic_next(&world->traffic, node, &random);
     }
+    node->first_spec = spec->next;
+    node->last_spec = spec->next == NULL ? NULL : node->last_spec;
+    return spec;
+}
+
+static void put_back(struct sim_node *node, struct sim_spec *spec) {
+    spec->next = node->first_spec;
+    node->first_spec = spec;
+    node->last_spec = node->last_spec == NULL ? spec : node->last_spec;
 }
 
 static void on_next(void *owner) {
@@ -301,10 +381,16 @@ static void on_next(void *owner) {
     if (world->phase != SIM_PHASE_SAFETY || world->operations >= world->plan.operations) {
         return;
     }
-    submit_next(node);
-    sim_event_at(&world->fabric, &node->next,
-                 sim_fabric_now_ns(&world->fabric) +
-                     sim_random_below(&node->pace, 2 * world->plan.pace_ns + 1));
+    struct sim_spec *spec = next_spec(node);
+    node->idle = spec == NULL || !has_room(node, spec);
+    if (!node->idle) {
+        (void)sim_node_submit(node, spec);
+    } else if (spec != NULL) {
+        put_back(node, spec);
+    }
+    uint64_t wait_ns =
+        node->idle ? IDLE_NS : sim_random_below(&node->pace, 2 * world->plan.pace_ns + 1);
+    sim_event_at(&world->fabric, &node->next, sim_fabric_now_ns(&world->fabric) + wait_ns);
 }
 
 void sim_node_start(struct sim_node *node) {
@@ -334,6 +420,7 @@ static void end_channel(struct sim_channel *channel, bool abrupt) {
     IST_ASSERT(channel->in_flight == 0);
     ist_exchange_free(channel->exchange);
     channel->exchange = NULL;
+    ist_link_fini(&channel->link);
     sim_event_cancel(&channel->node->world->fabric, &channel->wake);
 }
 
@@ -353,9 +440,17 @@ static void end(struct sim_node *node, bool abrupt) {
     }
 }
 
+static void init_link(struct sim_channel *channel) {
+    struct ist_link_config config = {.hint_gid_index = -1};
+    sim_rdma_device_name(false, channel->node->number, config.device);
+    ist_link_init(&channel->link, &config, &channel->node->memory.alloc);
+}
+
 void sim_node_crash(struct sim_node *node) {
+    sim_rdma_sync(node->world);
     end(node, true);
     for (unsigned i = 0; i < node->world->plan.servers; i++) {
+        init_link(&node->channels[i]);
         sim_channel_run(&node->channels[i]);
     }
 }
@@ -384,6 +479,7 @@ void sim_node_init(struct sim_node *node, struct sim_world *world, unsigned numb
     sim_event_init(&node->memory_end, on_memory_end, node);
     for (unsigned i = 0; i < world->plan.servers; i++) {
         node->channels[i] = (struct sim_channel){.node = node, .server = &world->servers[i]};
+        init_link(&node->channels[i]);
         sim_event_init(&node->channels[i].wake, on_ready, &node->channels[i]);
     }
 }

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "client/exchange.h"
+#include "client/link.h"
 #include "sim/fabric.h"
 #include "sim/memory.h"
 #include "sim/network.h"
@@ -23,6 +24,8 @@ struct sim_channel {
     struct sim_server *server;
     struct ist_exchange *exchange; /* NULL: no memory for one yet */
     struct sim_connection *connection;
+    struct ist_link link;   /* the client's half of RDMA, which this run may have */
+    bool tcp_only;          /* the last attempt over RDMA came to nothing */
     uint32_t life;          /* of the server at the other end; 0: not connected */
     struct sim_event wake;  /* deadlines, reconnecting, the next turn of a slow reader */
     uint64_t retry_ns;      /* not before that it connects again */
@@ -30,6 +33,7 @@ struct sim_channel {
     uint64_t slow_until_ns;
     struct sim_operation *first; /* in flight */
     unsigned in_flight;
+    uint64_t runs;
 };
 
 struct sim_node {
@@ -40,6 +44,7 @@ struct sim_node {
     uint64_t ahead_ns;
     struct sim_random pace;
     struct sim_event next; /* it submits something */
+    bool idle;             /* the last time it could submit nothing */
     struct sim_event memory_end;
     struct sim_spec *first_spec, *last_spec; /* what is to be submitted before anything new */
     struct sim_channel channels[SIM_SERVERS_MAX];

@@ -60,6 +60,7 @@ static void prepare_puts(struct sim_world *world, struct sim_operation *operatio
         total += bytes;
     }
     operation->memory = sim_memory_new(total, 1);
+    operation->memory_bytes = total;
     uint8_t *at = operation->memory;
     for (size_t i = 0; i < spec->count; i++) {
         struct ist_put_item *put = &operation->puts[i];
@@ -87,6 +88,7 @@ static void prepare_gets(struct sim_world *world, struct sim_operation *operatio
         total += bytes;
     }
     operation->memory = sim_memory_new(total, 1);
+    operation->memory_bytes = total;
     memset(operation->memory, SIM_UNTOUCHED, total);
     uint8_t *at = operation->memory;
     for (size_t i = 0; i < spec->count; i++) {
@@ -138,6 +140,17 @@ static enum ist_status make(struct sim_operation *operation, const struct ist_al
     return IST_INVALID;
 }
 
+static enum ist_status register_memory(struct sim_world *world, struct sim_operation *operation) {
+    const struct ist_region_source source = {
+        .address = (uintptr_t)operation->memory, .bytes = operation->memory_bytes, .fd = -1};
+    if (!world->plan.rdma || operation->memory_bytes == 0) {
+        return IST_OK;
+    }
+    enum ist_status status = ist_regions_add(&operation->channel->link.regions, &source);
+    operation->registered = status == IST_OK;
+    return status;
+}
+
 enum ist_status sim_operation_new(struct sim_world *world, struct sim_channel *channel,
                                   struct sim_spec *spec, uint64_t number, const struct ist_alloc *alloc,
                                   struct sim_operation **operation, struct ist_request **request) {
@@ -165,13 +178,16 @@ enum ist_status sim_operation_new(struct sim_world *world, struct sim_channel *c
     } else if (spec->kind == IST_OP_REMOVE || spec->kind == IST_OP_PURGE) {
         prepare_removals(world, new);
     }
-    enum ist_status status = make(new, alloc, request);
+    enum ist_status status = register_memory(world, new);
+    if (status == IST_OK) {
+        status = make(new, alloc, request);
+    }
     if (status != IST_OK) {
         for (size_t i = 0; spec->kind == IST_OP_PUT && i < spec->count; i++) {
             sim_history_put_refused(world->history, new->versions[i]);
         }
         sim_operation_free(new);
-        if (status != IST_NO_MEMORY) {
+        if (status != IST_NO_MEMORY && status != IST_DEVICE) {
             sim_fail(&world->journal, "a request cannot be made: %s", ist_status_name(status));
         }
         return status;
@@ -181,6 +197,11 @@ enum ist_status sim_operation_new(struct sim_world *world, struct sim_channel *c
 }
 
 void sim_operation_free(struct sim_operation *operation) {
+    if (operation->registered) {
+        enum ist_status status = ist_regions_remove(
+            &operation->channel->link.regions, (uintptr_t)operation->memory, operation->memory_bytes);
+        IST_ASSERT(status == IST_OK);
+    }
     sim_spec_free(operation->spec);
     free(operation->key_bytes);
     free(operation->keys);

@@ -31,6 +31,8 @@ struct sim_operation {
     struct ist_put_item *puts;
     struct ist_get_item *gets;
     uint8_t *memory; /* all values, or all buffers */
+    uint64_t memory_bytes;
+    bool registered; /* for RDMA */
     bool *present;
     size_t matched;
     int64_t last;

@@ -79,6 +79,7 @@ static void draw_faults(struct sim_plan *plan, struct sim_random *random) {
         plan->fault_weights[SIM_FAULT_PURGE] /= 16;
     }
     uint64_t length_ns = plan->operations * plan->pace_ns / (plan->prefills + plan->decodes);
+    plan->fault_weights[SIM_FAULT_RDMA] = plan->rdma ? 100 : 0;
     uint64_t faults = sim_random_scaled(random, 1, 64);
     plan->fault_pace_ns = length_ns / faults + 1;
     plan->faults_max = 4 * faults;
@@ -152,6 +153,9 @@ void sim_plan_draw(struct sim_plan *plan, uint64_t seed) {
     }
     plan->key_style = styles[sim_random_below(&random, sizeof(styles) / sizeof(styles[0]))];
     plan->hash_key = (struct ist_hash_key){sim_random_next(&random), sim_random_next(&random)};
+    plan->rdma = sim_random_happens(&random, 300);
+    plan->rdma_infiniband = sim_random_happens(&random, 300);
+    plan->rdma_latency_ns = sim_random_scaled(&random, 500, 100 * SIM_US);
     draw_sizes(plan, &random);
     draw_weights(plan, &random);
     draw_limits(plan, &random);

@@ -58,6 +58,8 @@ struct sim_plan {
     size_t buffers_max, call_bytes_max; /* of one call of an edge */
     uint64_t check_every;               /* calls of the engine between two checks of all invariants */
 
+    bool rdma, rdma_infiniband;
+    uint64_t rdma_latency_ns;
     struct sim_network_config network;
     bool swift; /* the network is faster than what the engine insists on: no session is too slow */
     uint64_t fault_pace_ns; /* between two faults, on average; SIM_NEVER_NS: none */

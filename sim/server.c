@@ -14,11 +14,14 @@
 #define GROWTH_STEPS 4u
 
 struct sim_session {
+    struct sim_edge edge; /* first member: the session's user */
     struct sim_server *server;
     struct sim_session *previous, *next;
     struct sim_connection *connection;
     struct ist_session *session;
     bool send_blocked;
+    struct sim_rdma_connection *rdma; /* it asked for; NULL: none, or gone */
+    bool rdma_tried;
 };
 
 bool sim_server_is_up(const struct sim_server *server) {
@@ -45,9 +48,6 @@ size_t sim_server_sessions(const struct sim_server *server) {
 
 /* ---- invariants ---------------------------------------------------------------------------------------- */
 
-/* What the engine may take for a session, beside what is queued. */
-#define SESSION_BYTES_MAX (4ull << 20)
-
 static void check_usage(const struct sim_server *server) {
     const struct sim_journal *journal = &server->world->journal;
     struct ist_store_usage usage;
@@ -58,6 +58,10 @@ static void check_usage(const struct sim_server *server) {
     }
     struct ist_stats stats;
     ist_engine_stats(server->engine, &stats);
+    const struct sim_plan *plan = &server->world->plan;
+    if (plan->swift && plan->faults_max == 0 && stats.sessions_ended_timeout > 0) {
+        sim_fail(journal, "a session ran out of time, and nothing hindered it");
+    }
     if (stats.sessions_ended_protocol > 0) {
         sim_fail(journal, "the engine says that a client broke the protocol");
     }
@@ -71,7 +75,7 @@ void sim_server_check(struct sim_server *server) {
     }
 }
 
-static void called(struct sim_server *server) {
+void sim_server_called(struct sim_server *server) {
     if (++server->calls >= server->checked_calls + server->world->plan.check_every) {
         sim_server_check(server);
     }
@@ -83,6 +87,9 @@ static void end_session(struct sim_session *session, bool abrupt) {
     struct sim_server *server = session->server;
     sim_journal_note(&server->world->journal, SIM_NOTE_CLOSE, server->number,
                      sim_connection_number(session->connection), 0, 0, 0);
+    if (session->rdma != NULL) {
+        sim_rdma_disconnect(session->rdma);
+    }
     sim_connection_close(session->connection, SIM_SERVER, abrupt);
     ist_session_close(session->session);
     *(session->previous == NULL ? &server->first : &session->previous->next) = session->next;
@@ -98,7 +105,7 @@ static void copy_staged(struct sim_session *session) {
     while (ist_session_copy(session->session, &copy)) {
         memcpy(server->pool + copy.offset, copy.from, copy.bytes);
         ist_session_copied(session->session, sim_server_now_ns(server));
-        called(server);
+        sim_server_called(server);
     }
 }
 
@@ -135,7 +142,7 @@ static void receive(struct sim_session *session, size_t readable) {
         }
     }
     ist_session_received(session->session, moved, sim_server_now_ns(server));
-    called(server);
+    sim_server_called(server);
 }
 
 static void send_some(struct sim_session *session) {
@@ -155,8 +162,21 @@ static void send_some(struct sim_session *session) {
     }
     if (moved > 0) {
         ist_session_sent(session->session, moved, sim_server_now_ns(server));
-        called(server);
+        sim_server_called(server);
     }
+}
+
+/* The client asks for a queue pair. Once is enough. */
+static void connect_rdma(struct sim_session *session) {
+    struct sim_server *server = session->server;
+    struct ist_endpoint own = {.status = IST_INVALID};
+    if (!session->rdma_tried) {
+        session->rdma_tried = true;
+        session->rdma =
+            sim_rdma_connect(&server->rdma, session, sim_connection_number(session->connection),
+                             ist_session_peer(session->session), &own);
+    }
+    ist_session_connected(session->session, &own, sim_server_now_ns(server));
 }
 
 /* False: the session is over. */
@@ -166,12 +186,14 @@ static bool run_once(struct sim_session *session) {
         unsigned wants = ist_session_wants(session->session);
         size_t readable = sim_connection_readable(session->connection, SIM_SERVER);
         if ((wants & IST_WANT_CLOSE) != 0) {
+            if (session->rdma != NULL && server->draining) {
+                break; /* what runs over RDMA ends first, and this with it */
+            }
             end_session(session, false);
             return false;
         }
         if ((wants & IST_WANT_CONNECT) != 0) {
-            const struct ist_endpoint none = {.status = IST_DEVICE};
-            ist_session_connected(session->session, &none, sim_server_now_ns(server));
+            connect_rdma(session);
         } else if ((wants & IST_WANT_COPY) != 0) {
             copy_staged(session);
         } else if ((wants & IST_WANT_SEND) != 0 && !session->send_blocked) {
@@ -189,13 +211,18 @@ static bool run_once(struct sim_session *session) {
     return true;
 }
 
+static void run_edge(struct sim_edge *edge) {
+    (void)run_once((struct sim_session *)edge);
+}
+
 /* What calls on sessions, or time, have changed elsewhere. */
 static void settle(struct sim_server *server) {
     struct ist_session *changed;
     while ((changed = ist_engine_next_changed(server->engine)) != NULL) {
-        (void)run_once(ist_session_user(changed));
+        struct sim_edge *edge = ist_session_user(changed);
+        edge->run(edge);
     }
-    if (server->draining && server->first == NULL) {
+    if (server->draining && server->first == NULL && server->rdma.first == NULL) {
         sim_event_at(&server->world->fabric, &server->restart,
                      sim_fabric_now_ns(&server->world->fabric));
     }
@@ -204,6 +231,20 @@ static void settle(struct sim_server *server) {
                  at_ns == IST_NEVER_NS       ? SIM_NEVER_NS
                  : at_ns <= server->ahead_ns ? 0
                                              : at_ns - server->ahead_ns);
+    sim_rdma_arm(server->world);
+}
+
+void sim_server_rdma_ended(void *owner) {
+    struct sim_session *session = owner;
+    session->rdma = NULL;
+    end_session(session, false);
+}
+
+void sim_server_poll(struct sim_server *server) {
+    if (sim_server_is_up(server)) {
+        sim_rdma_poll(&server->rdma);
+        settle(server);
+    }
 }
 
 static void on_ready(void *owner) {
@@ -213,6 +254,7 @@ static void on_ready(void *owner) {
         sim_connection_readable(session->connection, SIM_SERVER) > 0) {
         return;
     }
+    sim_rdma_sync(server->world);
     session->send_blocked = false;
     (void)run_once(session);
     settle(server);
@@ -220,8 +262,9 @@ static void on_ready(void *owner) {
 
 static void on_tick(void *owner) {
     struct sim_server *server = owner;
+    sim_rdma_sync(server->world);
     ist_engine_tick(server->engine, sim_server_now_ns(server));
-    called(server);
+    sim_server_called(server);
     settle(server);
 }
 
@@ -238,8 +281,11 @@ static bool on_accept(void *owner, struct sim_connection *connection) {
                          0, 0);
         return false;
     }
-    *session = (struct sim_session){
-        .server = server, .next = server->first, .connection = connection, .session = opened};
+    *session = (struct sim_session){.edge = {run_edge},
+                                    .server = server,
+                                    .next = server->first,
+                                    .connection = connection,
+                                    .session = opened};
     if (server->first != NULL) {
         server->first->previous = session;
     }
@@ -263,7 +309,7 @@ static void on_growth(void *owner) {
     uint64_t missing = plan->pool_bytes - usage.pool_bytes;
     if (missing > 0) {
         (void)ist_store_grow(server->store, missing < step ? missing : step);
-        called(server);
+        sim_server_called(server);
         sim_event_at(&server->world->fabric, &server->growth,
                      sim_fabric_now_ns(&server->world->fabric) + 5 * SIM_MS);
     }
@@ -316,6 +362,7 @@ void sim_server_start(struct sim_server *server) {
     server->life = life;
     server->draining = false;
     server->pool = sim_memory_new(world->plan.pool_bytes, 1);
+    sim_rdma_open(&server->rdma, server);
     sim_journal_note(&world->journal, SIM_NOTE_START, server->number, server->life, 0, 0, 0);
     on_growth(server);
 }
@@ -350,6 +397,7 @@ void sim_server_stop(struct sim_server *server, bool abrupt) {
     while (server->first != NULL) {
         end_session(server->first, abrupt);
     }
+    sim_rdma_close(&server->rdma);
     sim_event_cancel(&world->fabric, &server->tick);
     sim_event_cancel(&world->fabric, &server->growth);
     sim_event_cancel(&world->fabric, &server->restart);
@@ -382,7 +430,7 @@ void sim_server_drain(struct sim_server *server) {
     sim_event_at(&server->world->fabric, &server->restart,
                  sim_fabric_now_ns(&server->world->fabric) + DRAIN_NS);
     ist_engine_drain(server->engine, sim_server_now_ns(server));
-    called(server);
+    sim_server_called(server);
     settle(server);
 }
 

@@ -11,10 +11,16 @@
 #include "sim/fabric.h"
 #include "sim/memory.h"
 #include "sim/network.h"
+#include "sim/rdma.h"
 #include "store/store.h"
 
 struct sim_world;
 struct sim_session;
+
+/* What the user of an engine's session begins with, whatever carries it. */
+struct sim_edge {
+    void (*run)(struct sim_edge *edge);
+};
 
 struct sim_server {
     struct sim_world *world;
@@ -26,6 +32,7 @@ struct sim_server {
     struct ist_store *store;
     uint8_t *pool;
     struct sim_session *first;
+    struct sim_rdma_host rdma;
     uint32_t life;
     uint64_t ahead_ns;           /* its clock, of the fabric's */
     struct sim_event tick;       /* the engine's deadline */
@@ -54,6 +61,11 @@ uint64_t sim_server_now_ns(const struct sim_server *server);
 /* Its clock jumps forward. */
 void sim_server_jump(struct sim_server *server, uint64_t by_ns);
 size_t sim_server_sessions(const struct sim_server *server);
+/* Devices have something to tell. */
+void sim_server_poll(struct sim_server *server);
+/* For rdma.c: the engine was called; a connection, which this owner asked for, has ended. */
+void sim_server_called(struct sim_server *server);
+void sim_server_rdma_ended(void *owner);
 /* Invariants of all of it. */
 void sim_server_check(struct sim_server *server);
 

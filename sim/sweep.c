@@ -22,6 +22,7 @@ static void add(struct sim_figures *sum, const struct sim_figures *figures) {
     }
     sum->digest = ist_hash((struct ist_hash_key){sum->digest, 0}, ist_span_of(bytes, 8));
     sum->operations += figures->operations;
+    sum->remote += figures->remote;
     sum->keys += figures->keys;
     sum->faults += figures->faults;
     sum->events += figures->events;
@@ -70,11 +71,11 @@ int sim_sweep_command(const struct sim_command *command) {
                sweep.seeds - 1);
         return EXIT_FAILURE;
     }
-    printf("%" PRIu64 " seeds passed in %.1f s: %" PRIu64 " requests, %" PRIu64 " keys, %" PRIu64
-           " faults, %" PRIu64 " events, %" PRIu64
+    printf("%" PRIu64 " seeds passed in %.1f s: %" PRIu64 " requests (%" PRIu64 " over RDMA), %" PRIu64
+           " keys, %" PRIu64 " faults, %" PRIu64 " events, %" PRIu64
            " evictions, %.0f s of virtual time; digest %016" PRIx64 "\n",
-           sweep.seeds, seconds() - begin, sum->operations, sum->keys, sum->faults, sum->events,
-           sum->evicted, (double)sum->virtual_ns / 1e9, sum->digest);
+           sweep.seeds, seconds() - begin, sum->operations, sum->remote, sum->keys, sum->faults,
+           sum->events, sum->evicted, (double)sum->virtual_ns / 1e9, sum->digest);
     return EXIT_SUCCESS;
 }
 

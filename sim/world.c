@@ -53,6 +53,7 @@ static void init(struct sim_world *world, const struct sim_options *options) {
     world->fault_pace = sim_random_stream(options->seed, SIM_STREAM_FAULT, UINT64_MAX);
     sim_event_init(&world->next_fault, on_fault, world);
     world->node_count = world->plan.prefills + world->plan.decodes;
+    sim_rdma_init(world);
     for (unsigned i = 0; i < world->plan.servers; i++) {
         sim_server_init(&world->servers[i], world, i);
         sim_server_start(&world->servers[i]);
@@ -78,8 +79,10 @@ static void end(struct sim_world *world, struct sim_figures *figures) {
         sim_server_fini(&world->servers[i]);
     }
     sim_network_fini(&world->network);
+    sim_rdma_fini(world);
     figures->digest = world->journal.digest;
     figures->operations = world->operations_done;
+    figures->remote = world->operations_remote;
     figures->keys = world->keys_done;
     figures->faults = world->faults;
     figures->events = world->fabric.steps;

@@ -12,6 +12,7 @@
 #include "sim/network.h"
 #include "sim/node.h"
 #include "sim/plan.h"
+#include "sim/rdma.h"
 #include "sim/server.h"
 #include "sim/traffic.h"
 
@@ -40,6 +41,7 @@ struct sim_world {
     struct sim_plan plan;
     struct sim_fabric fabric;
     struct sim_network network;
+    struct sim_rdma_fabric rdma;
     struct sim_journal journal;
     struct sim_history *history;
     struct sim_traffic traffic;
@@ -51,11 +53,11 @@ struct sim_world {
     struct sim_random fault_pace;
     uint64_t operations, faults; /* drawn */
     struct sim_coda *coda;       /* while it runs */
-    uint64_t keys_done, operations_done, operations_ok;
+    uint64_t keys_done, operations_done, operations_ok, operations_remote;
 };
 
 struct sim_figures {
-    uint64_t digest, operations, keys, faults, events, virtual_ns, bytes, evicted, lost;
+    uint64_t digest, operations, remote, keys, faults, events, virtual_ns, bytes, evicted, lost;
 };
 
 /* A run that fails does not return: sim_fail(). */
