@@ -1,5 +1,6 @@
 #include "sim/node.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/uio.h>
 
@@ -220,6 +221,19 @@ static void arm(struct sim_channel *channel) {
     sim_event_at(fabric, &channel->wake, at_ns);
 }
 
+/* The link asks for the peer's address in a thread, since that may take a while: here it takes no time. */
+static enum ist_status connect_link(struct ist_link *link, const struct ist_endpoint *peer) {
+    enum ist_status status = ist_link_connect(link, peer);
+    if (status != IST_OK) {
+        return status;
+    }
+    while ((status = ist_link_connected(link)) == IST_AGAIN) {
+        struct pollfd polled = {.fd = ist_link_messages_fd(link), .events = POLLIN};
+        (void)poll(&polled, 1, -1);
+    }
+    return status;
+}
+
 /* From HELLO to OPEN, over RDMA where that can be. False: the connection is of no use. */
 static bool upgrade(struct sim_channel *channel) {
     struct ist_exchange *exchange = channel->exchange;
@@ -238,7 +252,7 @@ static bool upgrade(struct sim_channel *channel) {
             ist_link_close(link);
             ist_exchange_open(exchange, &link->regions);
         } else if (link->queue_pair == NULL || ist_link_has_failed(link) ||
-                   ist_link_connect(link, peer) != IST_OK) {
+                   connect_link(link, peer) != IST_OK) {
             return false;
         } else {
             ist_exchange_prove(exchange, &link->regions);
