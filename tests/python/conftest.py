@@ -118,17 +118,31 @@ class Server:
         return infinistore.ClientConfig(**values)
 
 
+#: Run everything in uvloop's loops, as the original's examples do.
+UVLOOP = bool(os.environ.get("IST_TEST_UVLOOP"))
+if UVLOOP:
+    import asyncio
+
+    import uvloop
+
+    asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
+
+#: Looks into asyncio's own loop.
+asyncio_only = pytest.mark.of_asyncio()
 tcp_only = pytest.mark.of_transport(infinistore.TYPE_TCP)
 rdma_only = pytest.mark.of_transport(infinistore.TYPE_RDMA)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "of_transport(type): makes sense with connections of this type alone")
+    config.addinivalue_line("markers", "of_asyncio(): looks into asyncio's own loop")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def fits(item: pytest.Item) -> bool:
-        return all(mark.args == (TYPE,) for mark in item.iter_markers("of_transport"))
+        return all(mark.args == (TYPE,) for mark in item.iter_markers("of_transport")) and not (
+            UVLOOP and item.get_closest_marker("of_asyncio")
+        )
 
     items[:] = [item for item in items if fits(item)]
 

@@ -14,7 +14,7 @@ import time
 import pytest
 
 import infinistore
-from conftest import address, wait_for
+from conftest import address, asyncio_only, wait_for
 
 
 class LoopThread:
@@ -123,6 +123,7 @@ def test_busy_loop__learns_of_what_a_thread_has_completed(own_server, loop_threa
         assert time.monotonic() - start < 10  # not by its deadline
 
 
+@asyncio_only
 def test_idle_loop__is_not_woken_by_what_threads_do(connection):
     async def run():
         loop = asyncio.get_running_loop()
@@ -180,6 +181,7 @@ def test_close__with_calls_in_flight__ends_them(own_server, loop_thread):
     own_server.process.send_signal(signal.SIGCONT)
 
 
+@asyncio_only
 def test_close__from_the_loop_itself__stops_watching(server):
     async def run():
         loop = asyncio.get_running_loop()
@@ -238,6 +240,7 @@ def test_cancel__takes_effect_when_the_memory_is_free_again(own_server, loop_thr
         connection.ping()
 
 
+@asyncio_only
 def test_connection__collected_while_its_loop_runs__stops_watching(server, loop_thread):
     async def use():
         connection = infinistore.InfinityConnection(server.config())
