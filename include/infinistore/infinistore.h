@@ -21,7 +21,7 @@
  * each item's own in `status`. Of the session's statuses (PEER, TIMEOUT, PROTOCOL), and of a submit that
  * is refused, every item gets the same. After TIMEOUT or PEER a put may or may not have taken effect.
  *
- * timeout_ns: from the submit; 0 means the client's default. */
+ * timeout_ns: from the submit (in a callback: from when all that are due have run); 0 means the client's default. */
 #ifndef INFINISTORE_INFINISTORE_H
 #define INFINISTORE_INFINISTORE_H
 

@@ -144,6 +144,7 @@ void ist_driver_fini(struct ist_driver *driver) {
     ist_connection_close(&driver->connection, IST_PEER);
     settle(driver);
     (void)run_callbacks(driver);
+    IST_ASSERT(driver->first_fresh == NULL);
     pthread_mutex_unlock(&driver->lock);
     ist_connection_fini(&driver->connection);
     pthread_mutex_destroy(&driver->lock);
@@ -239,47 +240,60 @@ static size_t run_callbacks(struct ist_driver *driver) {
 
 /* ---- submitting ---------------------------------------------------------------------------------------- */
 
-static enum ist_status accept_request(struct ist_driver *driver, struct ist_request *request,
-                                      uint64_t timeout_ns, uint64_t now_ns) {
+static enum ist_status may_submit(const struct ist_driver *driver, const struct ist_request *request) {
     if (driver->ending) {
         return IST_PEER;
     }
     if (request->done == NULL && is_caller(driver)) {
         return IST_INVALID;
     }
-    if (driver->in_flight >= IST_REQUESTS_IN_FLIGHT_MAX) {
-        return IST_AGAIN;
-    }
-    ist_connection_look(&driver->connection, now_ns);
-    enum ist_status status =
-        ist_exchange_submit(driver->connection.exchange, request, ist_later_ns(now_ns, timeout_ns));
-    if (status == IST_OK) {
-        driver->in_flight++;
-        driver->asynchronous += request->done != NULL;
-    }
-    return status;
+    return driver->in_flight >= IST_REQUESTS_IN_FLIGHT_MAX ? IST_AGAIN : IST_OK;
 }
 
-/* What a callback submits is sent when all callbacks have run. */
+/* It may be submitted. */
+static void hand_over(struct ist_driver *driver, struct ist_request *request, uint64_t now_ns) {
+    enum ist_status status = ist_exchange_submit(driver->connection.exchange, request,
+                                                 ist_later_ns(now_ns, request->timeout_ns));
+    IST_ASSERT(status == IST_OK); /* there are never more in the exchange than in flight */
+}
+
+/* What a callback submits is sent when all callbacks have run. Then the clock is read, once for all. */
+static void keep(struct ist_driver *driver, struct ist_request *request) {
+    request->next_fresh = NULL;
+    *(driver->last_fresh == NULL ? &driver->first_fresh : &driver->last_fresh->next_fresh) = request;
+    driver->last_fresh = request;
+}
+
+/* now_ns: written unless a callback submits. */
 static enum ist_status submit(struct ist_driver *driver, struct ist_request *request,
-                              uint64_t timeout_ns, uint64_t now_ns) {
-    enum ist_status status = accept_request(driver, request, timeout_ns, now_ns);
+                              uint64_t timeout_ns, uint64_t *now_ns) {
+    enum ist_status status = may_submit(driver, request);
     if (status != IST_OK) {
         ist_request_abort(request, status);
         ist_request_free(request);
-    } else if (!is_caller(driver)) {
-        ist_connection_open(&driver->connection, now_ns);
-        ist_connection_flush(&driver->connection, now_ns);
-        settle(driver);
+        return status;
     }
-    return status;
+    driver->in_flight++;
+    driver->asynchronous += request->done != NULL;
+    request->timeout_ns = timeout_ns;
+    if (is_caller(driver)) {
+        keep(driver, request);
+        return IST_OK;
+    }
+    *now_ns = ist_client_now_ns();
+    ist_connection_look(&driver->connection, *now_ns);
+    hand_over(driver, request, *now_ns);
+    ist_connection_open(&driver->connection, *now_ns);
+    ist_connection_flush(&driver->connection, *now_ns);
+    settle(driver);
+    return IST_OK;
 }
 
 enum ist_status ist_driver_submit(struct ist_driver *driver, struct ist_request *request,
                                   uint64_t timeout_ns) {
-    uint64_t now_ns = ist_client_now_ns();
+    uint64_t now_ns = 0;
     pthread_mutex_lock(&driver->lock);
-    enum ist_status status = submit(driver, request, timeout_ns, now_ns);
+    enum ist_status status = submit(driver, request, timeout_ns, &now_ns);
     if (status == IST_OK && !is_caller(driver)) {
         arm(driver, now_ns);
         wake_leader(driver);
@@ -290,6 +304,16 @@ enum ist_status ist_driver_submit(struct ist_driver *driver, struct ist_request 
 
 /* After callbacks: what they have submitted. */
 static void flush(struct ist_driver *driver, uint64_t now_ns) {
+    if (driver->first_fresh != NULL) {
+        now_ns = ist_client_now_ns();
+        ist_connection_look(&driver->connection, now_ns);
+    }
+    while (driver->first_fresh != NULL) {
+        struct ist_request *request = driver->first_fresh;
+        driver->first_fresh = request->next_fresh;
+        hand_over(driver, request, now_ns);
+    }
+    driver->last_fresh = NULL;
     if (ist_exchange_in_flight(driver->connection.exchange) > 0) {
         ist_connection_open(&driver->connection, now_ns);
         ist_connection_flush(&driver->connection, now_ns);
@@ -446,11 +470,11 @@ static void wait_until_done(struct ist_driver *driver, struct ist_waiter *waiter
 enum ist_status ist_driver_call(struct ist_driver *driver, struct ist_request *request,
                                 uint64_t timeout_ns) {
     struct ist_waiter waiter = {.turn = PTHREAD_COND_INITIALIZER};
-    uint64_t now_ns = ist_client_now_ns();
+    uint64_t now_ns = 0;
     request->done = NULL;
     request->arg = &waiter;
     pthread_mutex_lock(&driver->lock);
-    enum ist_status status = submit(driver, request, timeout_ns, now_ns);
+    enum ist_status status = submit(driver, request, timeout_ns, &now_ns);
     if (status == IST_OK) {
         wake_leader(driver);
         wait_until_done(driver, &waiter, now_ns);

@@ -52,10 +52,11 @@ struct ist_driver {
     short waiting_events; /* of the socket; the others are only read */
     uint64_t waiting_until_ns;
 
-    struct ist_request *first_due, *last_due; /* their callbacks are due */
-    size_t in_flight;                         /* accepted, not yet called back */
-    size_t asynchronous;                      /* of them */
-    bool calling;                             /* callbacks run, in this thread: */
+    struct ist_request *first_due, *last_due;     /* their callbacks are due */
+    struct ist_request *first_fresh, *last_fresh; /* a callback has submitted them */
+    size_t in_flight;                             /* accepted, not yet called back */
+    size_t asynchronous;                          /* of them */
+    bool calling;                                 /* callbacks run, in this thread: */
     pthread_t caller;
 };
 

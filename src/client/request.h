@@ -39,6 +39,8 @@ struct ist_request {
     /* whoever submits: not touched here */
     ist_done_fn done;
     void *arg;
+    struct ist_request *next_fresh; /* submitted in a callback, and waits for its end */
+    uint64_t timeout_ns;            /* from then on */
 
     /* its own */
     const struct ist_alloc *alloc;
