@@ -42,7 +42,7 @@ DAEMON += connector heap rdma rdma_connect rdma_connection registration routes s
 CLI := cli cli_bytes cli_commands cli_figures cli_help cli_input cli_keys cli_list cli_options cli_output \
        cli_ping cli_rtt cli_screen cli_session cli_signals cli_stat cli_terminal cli_text cli_view cli_wait cli_watch \
        transport
-BENCH := bench bench_crew bench_grammar bench_json bench_load bench_measure bench_options bench_raw \
+BENCH := bench bench_clock bench_crew bench_grammar bench_json bench_load bench_measure bench_options bench_raw \
          bench_perftest bench_report bench_rival bench_run bench_scout bench_set bench_store bench_text histogram transport
 REPLAY := replay replay_client replay_jobs replay_json replay_options replay_plan replay_plot replay_report
 REPLAY += replay_run replay_series replay_server replay_tally replay_traffic
@@ -150,7 +150,7 @@ TESTS += test_cli_text
 TESTS += test_cli_view
 TESTS += test_transport
 # tools: bench
-TESTS += test_histogram test_bench_options test_bench_perftest test_bench_set test_bench_crew test_bench_load
+TESTS += test_histogram test_bench_options test_bench_clock test_bench_perftest test_bench_set test_bench_crew test_bench_load
 TESTS += test_bench_raw test_bench_text test_bench_report test_bench_measure
 # tools: doctor
 TESTS += test_doctor test_doctor_connect test_doctor_machine test_doctor_report

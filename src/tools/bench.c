@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "infinistore/infinistore.h"
+#include "tools/bench_clock.h"
 #include "tools/bench_load.h"
 #include "tools/bench_options.h"
 #include "tools/bench_report.h"
@@ -59,7 +60,7 @@ int main(int argc, char **argv) {
     }
     switch (ist_bench_options_parse(argc, argv, getenv("INFINISTORE_ENDPOINT"), &options, error,
                                     sizeof error)) {
-    case IST_BENCH_RUN: return run(&options);
+    case IST_BENCH_RUN: ist_bench_clock_init(); return run(&options);
     case IST_BENCH_HELP: ist_bench_options_help(stdout); return EXIT_FINE;
     case IST_BENCH_VERSION: puts("infinistore-bench " IST_VERSION); return EXIT_FINE;
     case IST_BENCH_WRONG: break;
