@@ -172,6 +172,7 @@ TESTS += test_sim_history
 TESTS += test_sim_network
 TESTS += test_sim_policy
 TESTS += test_sim_perf
+TESTS += test_sim_command
 # tools: replay
 TESTS += test_replay_jobs
 TESTS += test_replay_report

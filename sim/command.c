@@ -16,6 +16,8 @@ static const char usage[] =
     "       infinistore-sim perf [TRACE] ...             what a store would bring a cluster (--help)\n"
     "\n"
     "  --canary NAME             with a known bug; `infinistore-sim canary --list' names them\n"
+    "  --operations N            so many requests, whatever the seed says\n"
+    "  --trace FILE              prompts from a trace instead of the seed's workload\n"
     "  --skip-operations RANGES  as if these were not there: 0-9,17,20-30\n"
     "  --skip-faults RANGES\n";
 
@@ -28,6 +30,8 @@ enum option_id {
     OPT_OPERATIONS,
     OPT_FAULTS,
     OPT_LIST,
+    OPT_COUNT,
+    OPT_TRACE,
     OPT_HELP
 };
 
@@ -40,6 +44,8 @@ static const struct option long_options[] = {
     {"skip-operations", required_argument, NULL, OPT_OPERATIONS},
     {"skip-faults", required_argument, NULL, OPT_FAULTS},
     {"list", no_argument, NULL, OPT_LIST},
+    {"operations", required_argument, NULL, OPT_COUNT},
+    {"trace", required_argument, NULL, OPT_TRACE},
     {"help", no_argument, NULL, OPT_HELP},
     {0},
 };
@@ -115,6 +121,17 @@ static int set_option(struct sim_command *command, int id, const char *value) {
         return parse_mask(value, &command->skip_operations) ? 0 : fail("no such ranges", value);
     case OPT_FAULTS:
         return parse_mask(value, &command->skip_faults) ? 0 : fail("no such ranges", value);
+    case OPT_COUNT:
+        return parse_number(value, &end, &command->operations) && *end == '\0' &&
+                       command->operations > 0
+                   ? 0
+                   : fail("--operations", value);
+    case OPT_TRACE:
+        command->trace_path = value;
+        sim_blocks_init(&command->trace);
+        return sim_blocks_read(&command->trace, value) && command->trace.request_count > 0
+                   ? 0
+                   : fail("no requests in", value);
     case OPT_LIST: return list_canaries();
     case OPT_HELP: fputs(usage, stdout); return 1;
     }
@@ -165,6 +182,15 @@ void sim_command_replay(const struct sim_command *command, uint64_t seed, char l
         snprintf(line, SIM_REPLAY_BYTES, "replay: infinistore-sim run --seed %" PRIu64 "%s%s", seed,
                  has_canary ? " --canary " : "", has_canary ? sim_canary_name(command->canary) : "");
     size_t used = wrote > 0 ? (size_t)wrote : 0;
+    if (command->operations > 0) {
+        wrote = snprintf(line + used, SIM_REPLAY_BYTES - used, " --operations %" PRIu64,
+                         command->operations);
+        used += wrote > 0 ? (size_t)wrote : 0;
+    }
+    if (command->trace_path != NULL && strlen(command->trace_path) < SIM_REPLAY_BYTES / 4) {
+        wrote = snprintf(line + used, SIM_REPLAY_BYTES - used, " --trace %s", command->trace_path);
+        used += wrote > 0 ? (size_t)wrote : 0;
+    }
     used += write_mask(line + used, SIM_REPLAY_BYTES - used, " --skip-operations ",
                        &command->skip_operations);
     (void)write_mask(line + used, SIM_REPLAY_BYTES - used, " --skip-faults ", &command->skip_faults);
@@ -178,6 +204,8 @@ void sim_command_run(const struct sim_command *command, uint64_t seed, struct si
         .log = command->log,
         .skip_operations = command->skip_operations,
         .skip_faults = command->skip_faults,
+        .operations = command->operations,
+        .trace = command->trace_path == NULL ? NULL : &command->trace,
         .replay = replay,
     };
     sim_canary_set(command->canary);

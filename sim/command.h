@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "sim/blocks.h"
 #include "sim/canary.h"
 #include "sim/world.h"
 
@@ -23,6 +24,9 @@ struct sim_command {
     enum sim_canary canary;
     bool log;
     struct sim_mask skip_operations, skip_faults;
+    uint64_t operations;     /* 0: as many as the seed says */
+    const char *trace_path;  /* NULL: the seed's workload */
+    struct sim_blocks trace; /* for the rest of the process */
 };
 
 /* Returns 0: to be done; else what to exit with, plus 1, and a line was printed. */

@@ -19,6 +19,7 @@ const char *sim_workload_name(enum sim_workload workload) {
     case SIM_WORKLOAD_AGENTS: return "agents";
     case SIM_WORKLOAD_HOT: return "hot";
     case SIM_WORKLOAD_GIANT: return "giant";
+    case SIM_WORKLOAD_TRACE: return "trace";
     }
     return "?";
 }

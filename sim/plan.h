@@ -23,8 +23,9 @@ enum sim_workload {
     SIM_WORKLOAD_AGENTS,   /* the same with deep prefixes that grow block by block */
     SIM_WORKLOAD_HOT,      /* a few keys, overwritten again and again */
     SIM_WORKLOAD_GIANT,    /* few batches of thousands of keys */
+    SIM_WORKLOAD_TRACE,    /* prompts of a trace: only when asked for */
 };
-#define SIM_WORKLOADS 6u
+#define SIM_WORKLOADS 6u /* that a seed draws from */
 const char *sim_workload_name(enum sim_workload workload);
 
 enum sim_key_style {

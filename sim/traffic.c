@@ -99,9 +99,12 @@ static void find_colliding(struct sim_traffic *traffic) {
     traffic->colliding_count = count;
 }
 
-void sim_traffic_init(struct sim_traffic *traffic, const struct sim_plan *plan) {
-    *traffic = (struct sim_traffic){
-        .plan = plan, .tree = sim_random_stream(plan->seed, SIM_STREAM_TREE, 0), .blocks = 1};
+void sim_traffic_init(struct sim_traffic *traffic, const struct sim_plan *plan,
+                      const struct sim_blocks *trace) {
+    *traffic = (struct sim_traffic){.plan = plan,
+                                    .trace = trace,
+                                    .tree = sim_random_stream(plan->seed, SIM_STREAM_TREE, 0),
+                                    .blocks = 1};
     if (plan->key_style == SIM_KEYS_COLLIDING) {
         find_colliding(traffic);
     }
@@ -225,6 +228,18 @@ static void draw_agent(struct sim_traffic *traffic, struct sim_job *job) {
     memcpy(job->blocks, blocks, *count * sizeof(*blocks));
 }
 
+/* Over and over. */
+static void draw_trace(struct sim_traffic *traffic, struct sim_job *job) {
+    const struct sim_blocks *trace = traffic->trace;
+    const struct sim_blocks_request *request =
+        &trace->requests[traffic->trace_next++ % trace->request_count];
+    job->block_count = request->count < BLOCKS_MAX ? request->count : BLOCKS_MAX;
+    for (size_t i = 0; i < job->block_count; i++) {
+        job->blocks[i] = trace->numbers[request->first + i];
+        traffic->blocks = job->blocks[i] >= traffic->blocks ? job->blocks[i] + 1 : traffic->blocks;
+    }
+}
+
 /* All blocks [from, to) of a layer. */
 static struct sim_spec *layer_spec(const struct sim_traffic *traffic, struct sim_job *job,
                                    enum ist_operation kind, unsigned layer, size_t from, size_t to) {
@@ -249,6 +264,7 @@ static struct sim_spec *begin_job(struct sim_traffic *traffic, struct sim_random
     case SIM_WORKLOAD_TREE: draw_tree(traffic, job, random); break;
     case SIM_WORKLOAD_SESSIONS: draw_sessions(traffic, job); break;
     case SIM_WORKLOAD_AGENTS: draw_agent(traffic, job); break;
+    case SIM_WORKLOAD_TRACE: draw_trace(traffic, job); break;
     case SIM_WORKLOAD_MIXED:
     case SIM_WORKLOAD_HOT:
     case SIM_WORKLOAD_GIANT: IST_ASSERT(false);
@@ -316,6 +332,7 @@ struct sim_spec *sim_traffic_next(struct sim_traffic *traffic, const struct sim_
     case SIM_WORKLOAD_GIANT: any = true; break;
     case SIM_WORKLOAD_TREE:
     case SIM_WORKLOAD_SESSIONS:
+    case SIM_WORKLOAD_TRACE:
     case SIM_WORKLOAD_AGENTS: break;
     }
     if (any) {

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "infinistore/limits.h"
+#include "sim/blocks.h"
 #include "sim/plan.h"
 #include "wire/frame.h"
 #include "workload/generator.h"
@@ -34,6 +35,8 @@ struct sim_traffic {
     uint64_t *colliding; /* numbers whose keys collide */
     size_t colliding_count;
     struct ist_generator *generator;
+    const struct sim_blocks *trace; /* NULL: none; borrowed */
+    size_t trace_next;              /* its request */
     struct sim_job *first_job;
     struct sim_random tree;
     uint64_t **agents; /* the blocks of each */
@@ -41,7 +44,9 @@ struct sim_traffic {
     uint64_t blocks; /* given out so far */
 };
 
-void sim_traffic_init(struct sim_traffic *traffic, const struct sim_plan *plan);
+/* trace: for that workload; borrowed. */
+void sim_traffic_init(struct sim_traffic *traffic, const struct sim_plan *plan,
+                      const struct sim_blocks *trace);
 void sim_traffic_fini(struct sim_traffic *traffic);
 
 /* What the node does next. random: the operation's own. */

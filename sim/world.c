@@ -7,7 +7,8 @@
 /* Nothing that is in flight may take longer, once all is healed: the longest time-outs of both ends, twice. */
 #define HEALING_NS (200 * SIM_SEC)
 #define SAFETY_NS_MAX (3600 * SIM_SEC) /* of virtual time: enough for every plan */
-#define STEPS_MAX 20000000ull          /* of a run that goes round in circles */
+#define STEPS_MAX 20000000ull /* of a run that goes round in circles; and for each operation: */
+#define STEPS_PER_OPERATION_MAX 20000u
 
 bool sim_mask_has(const struct sim_mask *mask, uint64_t number) {
     for (size_t i = 0; i < mask->count; i++) {
@@ -45,11 +46,17 @@ static void on_fault(void *owner) {
 static void init(struct sim_world *world, const struct sim_options *options) {
     world->options = options;
     sim_plan_draw(&world->plan, options->seed);
+    if (options->operations > 0) {
+        world->plan.operations = options->operations;
+    }
+    if (options->trace != NULL) {
+        world->plan.workload = SIM_WORKLOAD_TRACE;
+    }
     sim_fabric_init(&world->fabric);
     sim_network_init(&world->network, &world->plan.network, &world->fabric, options->seed);
     sim_journal_init(&world->journal, &world->fabric, options->log, options->replay);
     world->history = sim_history_new();
-    sim_traffic_init(&world->traffic, &world->plan);
+    sim_traffic_init(&world->traffic, &world->plan, options->trace);
     world->fault_pace = sim_random_stream(options->seed, SIM_STREAM_FAULT, UINT64_MAX);
     sim_event_init(&world->next_fault, on_fault, world);
     world->node_count = world->plan.prefills + world->plan.decodes;
@@ -106,7 +113,7 @@ static unsigned in_flight(const struct sim_world *world) {
 }
 
 static void step(struct sim_world *world) {
-    if (world->fabric.steps > STEPS_MAX) {
+    if (world->fabric.steps > STEPS_MAX + STEPS_PER_OPERATION_MAX * world->plan.operations) {
         sim_fail(&world->journal, "the run goes round in circles");
     }
     (void)sim_fabric_step(&world->fabric);
