@@ -93,6 +93,7 @@ TESTS += test_both_ends
 TESTS += test_client
 TESTS += test_client_connect
 TESTS += test_client_rdma
+TESTS += test_client_rdma_connect
 TESTS += test_client_rdma_faults
 TESTS += test_client_rdma_hostile
 TESTS += test_client_rdma_crowd

@@ -406,80 +406,6 @@ static void test_auto__device_goes_and_comes__tcp_meanwhile(void **state) {
     end();
 }
 
-/* ---- an address that nobody knows --------------------------------------------------------------------------- */
-
-/* The network is asked by a thread of its own: nobody who calls waits for that. */
-static void test_connect__address_is_asked_for__no_call_waits(void **state) {
-    (void)state;
-    begin((struct house_options){.seed = 32});
-    struct ist_get_item gets[VALUES];
-    struct waiting waiting = {0};
-    store_values();
-    house_restart(false);
-    while (ist_client_incarnation(f.client) != 0) {
-        (void)ist_client_process(f.client); /* finds out that the server is gone */
-    }
-    ist_hca_hold_neighbours(house_device("client"), true);
-    gets_of(gets, f.memory);
-    assert_int_equal(ist_get_async(f.client, gets, VALUES, 0, on_done, &waiting), IST_OK);
-    while (ist_hca_waiting(house_hca()) == 0) {
-        (void)ist_client_process(f.client);
-    }
-    for (unsigned i = 0; i < 100; i++) {
-        (void)ist_client_process(f.client);
-    }
-    assert_int_equal(ist_hca_waiting(house_hca()), 1);
-    assert_int_equal(waiting.calls, 0);
-    ist_hca_hold_neighbours(house_device("client"), false);
-    while (waiting.calls == 0) {
-        (void)ist_client_process(f.client);
-    }
-    assert_int_equal(waiting.status, IST_NOT_FOUND); /* of the new server */
-    assert_int_equal(ist_client_transport(f.client), IST_TRANSPORT_RDMA);
-    end();
-}
-
-/* A deadline that passes meanwhile is kept; freeing waits for the thread. */
-static void test_connect__address_is_asked_for__deadlines_are_kept(void **state) {
-    (void)state;
-    begin((struct house_options){.seed = 33});
-    struct ist_get_item gets[VALUES];
-    struct waiting waiting = {0};
-    store_values();
-    house_restart(false);
-    while (ist_client_incarnation(f.client) != 0) {
-        (void)ist_client_process(f.client);
-    }
-    ist_hca_hold_neighbours(house_device("client"), true);
-    gets_of(gets, f.memory);
-    assert_int_equal(ist_get_async(f.client, gets, VALUES, 20000000, on_done, &waiting), IST_OK);
-    while (waiting.calls == 0) {
-        (void)ist_client_process(f.client);
-    }
-    assert_int_equal(waiting.status, IST_TIMEOUT);
-    while (ist_hca_waiting(house_hca()) == 0) {
-        (void)ist_client_process(f.client);
-    }
-    ist_client_free(f.client);
-    assert_int_equal(ist_hca_waiting(house_hca()), 0);
-    f.client = NULL;
-    ist_hca_hold_neighbours(house_device("client"), false);
-    end();
-}
-
-static void test_auto__nobody_has_the_address__tcp(void **state) {
-    (void)state;
-    begin((struct house_options){.seed = 34});
-    ist_hca_hold_neighbours(house_device("client"), true);
-    struct ist_client *client = house_client_of(IST_TRANSPORT_AUTO);
-    assert_int_equal(ist_client_transport(client), IST_TRANSPORT_TCP);
-    assert_non_null(strstr(house_warning(), "cannot be reached"));
-    assert_int_equal(ist_ping(client, 0), IST_OK);
-    ist_client_free(client);
-    ist_hca_hold_neighbours(house_device("client"), false);
-    end();
-}
-
 /* ---- calls that fail ---------------------------------------------------------------------------------------- */
 
 /* One life of a client. Every answer but OK and its values must be one of those that tell of this. */
@@ -573,9 +499,6 @@ int main(void) {
         cmocka_unit_test(test_free__in_flight__peer_and_memory_is_the_callers),
         cmocka_unit_test(test_blows__in_flight__peer_then_as_before),
         cmocka_unit_test(test_auto__device_goes_and_comes__tcp_meanwhile),
-        cmocka_unit_test(test_connect__address_is_asked_for__no_call_waits),
-        cmocka_unit_test(test_connect__address_is_asked_for__deadlines_are_kept),
-        cmocka_unit_test(test_auto__nobody_has_the_address__tcp),
         cmocka_unit_test(test_client__nth_allocation_fails__told_and_nothing_left),
         cmocka_unit_test(test_client__nth_verbs_call_fails__told_and_nothing_left),
     };

@@ -285,6 +285,7 @@ static bool receive_messages(struct ist_connection *connection, uint64_t now_ns)
         return false;
     }
     bool moved = ist_link_run(&connection->link, connection->exchange);
+    connection->moved_ns = moved ? now_ns : connection->moved_ns;
     if (!check_fault(connection, now_ns) && !check_link(connection, now_ns)) {
         (void)go_on_shaking(connection, now_ns);
     }
@@ -296,6 +297,7 @@ static void take_device_events(struct ist_connection *connection, uint64_t now_n
     (void)check_link(connection, now_ns);
     if (connection->link.device_failed) {
         ist_link_drop_device(&connection->link);
+        (void)go_on_shaking(connection, now_ns); /* without it */
     }
 }
 
@@ -305,6 +307,11 @@ bool ist_connection_spin(struct ist_connection *connection, uint64_t now_ns) {
     }
     ist_connection_flush(connection, now_ns);
     return true;
+}
+
+bool ist_connection_is_armed(const struct ist_connection *connection) {
+    return !ist_connection_is_remote(connection) || !ist_exchange_wants_send(connection->exchange) ||
+           connection->link.armed == IST_LINK_ARMED_FOR_ALL;
 }
 
 bool ist_connection_arm(struct ist_connection *connection, uint64_t now_ns) {

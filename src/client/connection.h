@@ -62,7 +62,7 @@ struct ist_connection {
     bool send_blocked;   /* the kernel said so; until poll says otherwise */
     bool recv_more;      /* there may be more to receive: a turn ended before the socket was empty */
     int low_water_bytes; /* what SO_RCVLOWAT is set to */
-    uint64_t moved_ns;   /* when a byte last came */
+    uint64_t moved_ns;   /* when a byte or a message last came */
 
     size_t endpoint, address, address_count; /* which is tried, of how many */
     struct ist_address addresses[IST_ADDRESSES_MAX];
@@ -116,6 +116,8 @@ bool ist_connection_is_remote(const struct ist_connection *connection);
 uint64_t ist_connection_generation(const struct ist_connection *connection);
 /* Before sleeping: messages will wake. True: something has been done meanwhile instead; do not sleep. */
 bool ist_connection_arm(struct ist_connection *connection, uint64_t now_ns);
+/* False: who sleeps would not be woken when there is room to send what waits. */
+bool ist_connection_is_armed(const struct ist_connection *connection);
 /* Looks for messages, without a system call. True: something has been done. */
 bool ist_connection_spin(struct ist_connection *connection, uint64_t now_ns);
 /* When ist_connection_run() has something to do although nothing is ready. */

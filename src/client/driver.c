@@ -157,7 +157,7 @@ void ist_driver_fini(struct ist_driver *driver) {
 static void wake_leader(struct ist_driver *driver) {
     const struct ist_connection *connection = &driver->connection;
     if (driver->waiting &&
-        (driver->leader->done || driver->first_due != NULL ||
+        (driver->leader->done || driver->first_due != NULL || !ist_connection_is_armed(connection) ||
          driver->waiting_for != ist_connection_generation(connection) ||
          (ist_connection_wait(connection, IST_SOURCE_SOCKET).events & ~driver->waiting_events) != 0 ||
          ist_connection_deadline_ns(connection) < driver->waiting_until_ns)) {

@@ -1,6 +1,5 @@
 #include "client/link.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>

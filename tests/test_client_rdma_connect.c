@@ -1,0 +1,147 @@
+/* The client over RDMA while it connects anew, and the network does not say who has the server's address: a thread of its
+ * own waits for that, and nobody else. */
+#include "tests/rdma_house.h"
+
+#include <string.h>
+
+#define DEADLINE_NS 20000000ull
+
+struct waiting {
+    unsigned calls;
+    enum ist_status status;
+};
+
+static struct ist_client *client;
+
+static void on_done(void *arg, enum ist_status status) {
+    struct waiting *waiting = arg;
+    waiting->calls++;
+    waiting->status = status;
+}
+
+static void process_until_done(const struct waiting *waiting) {
+    while (waiting->calls == 0) {
+        (void)ist_client_process(client);
+    }
+    assert_int_equal(waiting->calls, 1);
+}
+
+/* Connected once, to a server that is gone; the next connect will be held up. */
+static void begin(uint64_t seed, enum ist_transport transport) {
+    house_begin((struct house_options){.seed = seed});
+    client = house_client_of(transport);
+    house_restart(false);
+    while (ist_client_incarnation(client) != 0) {
+        (void)ist_client_process(client); /* finds out that the server is gone */
+    }
+    ist_hca_hold_neighbours(house_device("client"), true);
+}
+
+static void ping(uint64_t timeout_ns, struct waiting *waiting) {
+    *waiting = (struct waiting){0};
+    assert_int_equal(ist_ping_async(client, timeout_ns, on_done, waiting), IST_OK);
+}
+
+static void process_until_held_up(void) {
+    while (ist_hca_waiting(house_hca()) == 0) {
+        (void)ist_client_process(client);
+    }
+}
+
+static void end(void) {
+    ist_client_free(client);
+    house_end();
+}
+
+static void test_connect__address_is_asked_for__no_call_waits(void **state) {
+    (void)state;
+    struct waiting waiting;
+    begin(1, IST_TRANSPORT_RDMA);
+    ping(0, &waiting);
+    process_until_held_up();
+    for (unsigned i = 0; i < 100; i++) {
+        (void)ist_client_process(client);
+    }
+    assert_int_equal(ist_hca_waiting(house_hca()), 1);
+    assert_int_equal(waiting.calls, 0);
+    ist_hca_hold_neighbours(house_device("client"), false);
+    process_until_done(&waiting);
+    assert_int_equal(waiting.status, IST_OK);
+    assert_int_equal(ist_client_transport(client), IST_TRANSPORT_RDMA);
+    assert_int_equal(ist_client_incarnation(client), 2);
+    end();
+}
+
+/* A deadline that passes meanwhile is kept; freeing waits for the thread. */
+static void test_connect__address_is_asked_for__deadlines_are_kept(void **state) {
+    (void)state;
+    struct waiting waiting;
+    begin(2, IST_TRANSPORT_RDMA);
+    ping(DEADLINE_NS, &waiting);
+    process_until_done(&waiting);
+    assert_int_equal(waiting.status, IST_TIMEOUT);
+    process_until_held_up();
+    ist_client_free(client);
+    client = NULL;
+    assert_int_equal(ist_hca_waiting(house_hca()), 0);
+    ist_hca_hold_neighbours(house_device("client"), false);
+    end();
+}
+
+static void test_auto__nobody_has_the_address__tcp(void **state) {
+    (void)state;
+    struct waiting waiting;
+    begin(3, IST_TRANSPORT_AUTO);
+    ping(0, &waiting);
+    process_until_done(&waiting);
+    assert_int_equal(waiting.status, IST_OK);
+    assert_int_equal(ist_client_transport(client), IST_TRANSPORT_TCP);
+    assert_int_equal(house_warnings(), 1);
+    assert_non_null(strstr(house_warning(), "cannot be reached"));
+    ist_hca_hold_neighbours(house_device("client"), false);
+    end();
+}
+
+static void test_auto__device_fails_meanwhile__tcp(void **state) {
+    (void)state;
+    struct waiting waiting;
+    begin(4, IST_TRANSPORT_AUTO);
+    ping(0, &waiting);
+    process_until_held_up();
+    struct ist_hca_device *device = house_device("client");
+    ist_hca_device_fatal(device);
+    ist_hca_hold_neighbours(device, false);
+    process_until_done(&waiting);
+    assert_int_equal(waiting.status, IST_OK);
+    assert_int_equal(ist_client_transport(client), IST_TRANSPORT_TCP);
+    assert_int_equal(house_warnings(), 1);
+    end();
+}
+
+/* The server goes in the middle of it; another is there. */
+static void test_connect__server_ends_meanwhile__peer_then_the_next(void **state) {
+    (void)state;
+    struct waiting waiting;
+    begin(5, IST_TRANSPORT_RDMA);
+    ping(0, &waiting);
+    process_until_held_up();
+    house_restart(true);
+    ist_hca_hold_neighbours(house_device("client"), false);
+    process_until_done(&waiting);
+    assert_int_equal(waiting.status, IST_PEER);
+    assert_int_equal(ist_ping(client, 0), IST_OK);
+    assert_int_equal(ist_client_transport(client), IST_TRANSPORT_RDMA);
+    assert_int_equal(ist_client_incarnation(client), 3);
+    end();
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_connect__address_is_asked_for__no_call_waits),
+        cmocka_unit_test(test_connect__address_is_asked_for__deadlines_are_kept),
+        cmocka_unit_test(test_auto__nobody_has_the_address__tcp),
+        cmocka_unit_test(test_auto__device_fails_meanwhile__tcp),
+        cmocka_unit_test(test_connect__server_ends_meanwhile__peer_then_the_next),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
