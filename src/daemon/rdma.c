@@ -5,6 +5,7 @@
 #include "engine/session.h"
 
 #define EVENTS_MAX 32u
+#define POLL_ROUNDS 4u /* until nothing follows from what was done */
 
 /* ---- completions ------------------------------------------------------------------------------------ */
 
@@ -45,8 +46,8 @@ static void break_all(struct ist_rdma *rdma) {
     }
 }
 
-/* Up to a share of what is there. True: there may be more. */
-static bool take_completions(struct ist_rdma *rdma) {
+/* Up to a share of what is there. Returns how many. */
+static size_t take_completions(struct ist_rdma *rdma) {
     struct ist_completion_event events[EVENTS_MAX];
     size_t total = 0, count = EVENTS_MAX;
     while (count == EVENTS_MAX && total < IST_RDMA_POLL_BUDGET) {
@@ -59,7 +60,8 @@ static bool take_completions(struct ist_rdma *rdma) {
     if (total > 0) {
         rdma->worked_ns = ist_clock_ns();
     }
-    return count == EVENTS_MAX;
+    rdma->has_more = count == EVENTS_MAX;
+    return total;
 }
 
 static void stop_polling(struct ev_loop *loop, struct ist_rdma *rdma) {
@@ -67,19 +69,38 @@ static void stop_polling(struct ev_loop *loop, struct ist_rdma *rdma) {
     ev_idle_stop(loop, &rdma->no_sleep);
 }
 
+static void bury(struct ev_loop *loop, struct ist_rdma *rdma) {
+    /* Its descriptors would be readable for ever, and tell nothing. */
+    ev_io_stop(loop, &rdma->completions);
+    ev_io_stop(loop, &rdma->events);
+    stop_polling(loop, rdma);
+    break_all(rdma);
+    rdma->has_more = false;
+}
+
+/* Work that has been posted may be complete already, e.g. where the kernel does it: found now it costs no event. */
 static void poll_completions(struct ev_loop *loop, struct ist_rdma *rdma) {
-    rdma->has_more = take_completions(rdma);
-    if (rdma->is_dead) {
-        /* Its descriptors would be readable for ever, and tell nothing. */
-        ev_io_stop(loop, &rdma->completions);
-        ev_io_stop(loop, &rdma->events);
-        stop_polling(loop, rdma);
-        break_all(rdma);
-        rdma->has_more = false;
+    size_t count = 1;
+    for (unsigned round = 0; round < POLL_ROUNDS && count > 0; round++) {
+        count = take_completions(rdma);
+        if (rdma->is_dead) {
+            bury(loop, rdma);
+        }
+        ist_rdma_run_pending(rdma);
     }
-    ist_rdma_run_pending(rdma);
+    rdma->has_more |= count > 0 && !rdma->is_dead;
     if (rdma->has_more) {
         ev_timer_start(loop, &rdma->again); /* no event comes for what is still in the queue */
+    }
+}
+
+/* Armed when there is nothing left to do. What completes before that gives no event: it is looked for once more. */
+static void poll_and_arm(struct ev_loop *loop, struct ist_rdma *rdma) {
+    poll_completions(loop, rdma);
+    if (!rdma->has_more && rdma->has_event && !rdma->is_dead) {
+        rdma->has_event = false;
+        ist_completion_arm_again(rdma->completion, true, false);
+        poll_completions(loop, rdma);
     }
 }
 
@@ -87,13 +108,14 @@ static void on_completions(struct ev_loop *loop, ev_io *io, int revents) {
     (void)revents;
     struct ist_rdma *rdma = io->data;
     if (rdma->config.poll_ns == 0) {
-        ist_completion_arm(rdma->completion);
-    } else {
-        ist_completion_take(rdma->completion);
-        rdma->worked_ns = ist_clock_ns();
-        ev_check_start(loop, &rdma->poll);
-        ev_idle_start(loop, &rdma->no_sleep);
+        rdma->has_event = true; /* it stays on the descriptor until the next arming */
+        poll_and_arm(loop, rdma);
+        return;
     }
+    ist_completion_take(rdma->completion);
+    rdma->worked_ns = ist_clock_ns();
+    ev_check_start(loop, &rdma->poll);
+    ev_idle_start(loop, &rdma->no_sleep);
     poll_completions(loop, rdma);
 }
 
@@ -118,7 +140,7 @@ static void on_no_sleep(struct ev_loop *loop, ev_idle *idle, int revents) {
 static void on_again(struct ev_loop *loop, ev_timer *timer, int revents) {
     (void)revents;
     struct ist_rdma *rdma = timer->data;
-    poll_completions(loop, rdma);
+    poll_and_arm(loop, rdma);
 }
 
 static void note_queue_pair(struct ist_rdma *rdma, const struct ist_device_event *event) {
