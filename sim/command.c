@@ -129,9 +129,11 @@ static int set_option(struct sim_command *command, int id, const char *value) {
     case OPT_TRACE:
         command->trace_path = value;
         sim_blocks_init(&command->trace);
-        return sim_blocks_read(&command->trace, value) && command->trace.request_count > 0
-                   ? 0
-                   : fail("no requests in", value);
+        if (!sim_blocks_read(&command->trace, value) || command->trace.request_count == 0) {
+            sim_blocks_fini(&command->trace);
+            return fail("no requests in", value);
+        }
+        return 0;
     case OPT_LIST: return list_canaries();
     case OPT_HELP: fputs(usage, stdout); return 1;
     }

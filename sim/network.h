@@ -13,7 +13,7 @@
 #include "sim/fabric.h"
 #include "sim/random.h"
 
-#define SIM_NETWORK_SEGMENTS_MAX 32u /* on their way at a time, in one direction */
+#define SIM_NETWORK_SEGMENTS_MAX 256u /* on their way at a time, in one direction */
 
 enum sim_side { SIM_CLIENT, SIM_SERVER };
 

@@ -44,7 +44,10 @@ static void draw_network(struct sim_plan *plan, struct sim_random *random) {
     plan->buffers_max = sim_random_happens(random, 300) ? 1 + (size_t)sim_random_below(random, 4) : 64;
     plan->call_bytes_max =
         sim_random_happens(random, 300) ? (size_t)draw_piece(plan, random, 4096) : SIZE_MAX / 64;
-    uint64_t flying = SIM_NETWORK_SEGMENTS_MAX * plan->call_bytes_max / SWIFT_PIECES;
+    /* What one call moves: of values, a quarter of the longest is common. */
+    uint64_t call_bytes = plan->buffers_max * (plan->value_bytes_max / 4 + 1);
+    call_bytes = call_bytes < plan->call_bytes_max ? call_bytes : plan->call_bytes_max;
+    uint64_t flying = SIM_NETWORK_SEGMENTS_MAX * call_bytes / SWIFT_PIECES;
     flying = flying < plan->network.window_bytes ? flying : plan->network.window_bytes;
     uint64_t turn_us = 2 * (plan->network.delay_ns + plan->network.jitter_ns) / SIM_US + 1;
     plan->swift = flying / turn_us >= SWIFT_BYTES_PER_US;
