@@ -1,11 +1,13 @@
 /* infinistore-doctor as a program: what it says of the machine that it runs on, be that without a device or, beside
  * soft-RoCE devices, with some. */
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tests/integration/harness.h"
 #include "tests/integration/program.h"
+#include "tests/integration/rdma.h"
 
 #define DOCTOR(outcome, ...)                                                                           \
     program_run(                                                                                       \
@@ -95,6 +97,45 @@ static void test_connect__to_a_daemon__as_far_as_the_machine_goes(void **state) 
     server_stop(server);
 }
 
+/* ---- a path that is blocked on purpose: between the two soft-RoCE devices of ci/rxe ------------------------------ */
+
+static void run_shell(const char *format, const char *netdev) {
+    char command[128];
+    snprintf(command, sizeof(command), format, netdev);
+    assert_int_equal(system(command), 0);
+}
+
+/* The step, and the advice, when `block` was done to the server's interface; `clear` undoes it. */
+static void assert_blocked(const char *block, const char *clear, const char *step, const char *advice) {
+    const char *netdev = rdma_server_netdev(), *own = rdma_client_device();
+    struct outcome outcome;
+    struct server *server = server_start("--prealloc-size", "16M", "--dev-name", rdma_server_device());
+    run_shell(block, netdev);
+    DOCTOR(&outcome, "--timeout", "3", "--dev-name", own, "--connect", server->service[0], );
+    run_shell(clear, netdev);
+    const char *failed = strstr(outcome.out, step);
+    if (outcome.code != 1 || failed == NULL || strstr(failed, advice) == NULL) {
+        fail_msg("%s", outcome.out);
+    }
+    outcome_free(&outcome);
+    DOCTOR(&outcome, "--timeout", "30", "--dev-name", own, "--connect", server->service[0], );
+    assert_non_null(strstr(outcome.out, "the way to the server is free"));
+    outcome_free(&outcome);
+    server_stop(server);
+}
+
+static void test_connect__roce_packets_are_dropped__firewall(void **state) {
+    (void)state;
+    assert_blocked("tc qdisc add dev %s root netem loss 100%%", "tc qdisc del dev %s root",
+                   " 9 message      failed ", "UDP port 4791");
+}
+
+static void test_connect__large_packets_are_dropped__mtu(void **state) {
+    (void)state;
+    assert_blocked("ip link set %s mtu 1000", "ip link set %s mtu 4200", "10 put ",
+                   "the MTU of the path");
+}
+
 static void test_connect__nobody_there__blocked(void **state) {
     (void)state;
     struct outcome outcome;
@@ -141,5 +182,13 @@ int main(void) {
         integration_test(test_options__no_such_device__problem_that_names_it),
         integration_test(test_options__help_version_and_wrong_ones__codes),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const struct CMUnitTest blocked[] = {
+        integration_test(test_connect__roce_packets_are_dropped__firewall),
+        integration_test(test_connect__large_packets_are_dropped__mtu),
+    };
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    if (rdma_server_netdev()[0] != '\0') {
+        failed += cmocka_run_group_tests(blocked, NULL, NULL);
+    }
+    return failed;
 }
