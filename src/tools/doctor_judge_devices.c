@@ -61,17 +61,14 @@ static void judge_modules(const struct ist_doctor_machine *machine,
 static void advise_device(const struct ist_doctor_machine *machine,
                           struct ist_doctor_findings *findings) {
     char advice[IST_DOCTOR_TEXT_MAX];
-    const char *interface = example_interface(machine);
     snprintf(
         advice, sizeof(advice),
         "a card: lspci | grep -i -e infiniband -e ethernet; then load its driver, as modprobe mlx5_ib\n"
-        "%s%s",
+        "without a card, for tests: %srdma link add rxe0 type rxe netdev %s",
         machine->rxe == IST_DOCTOR_MODULE_ABSENT
-            ? "without a card: a kernel with the module rdma_rxe, which this one lacks; there "
-            : "without a card, for tests: modprobe rdma_rxe && ",
-        "rdma link add rxe0 type rxe netdev ");
-    size_t used = strlen(advice);
-    snprintf(advice + used, sizeof(advice) - used, "%s", interface);
+            ? "a kernel with the module rdma_rxe, which this one lacks; there "
+            : "modprobe rdma_rxe && ",
+        example_interface(machine));
     ist_doctor_add(findings, IST_DOCTOR_PROBLEM, "devices", advice, "the kernel has no RDMA device");
 }
 

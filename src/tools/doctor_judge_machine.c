@@ -1,4 +1,3 @@
-#include <stdio.h>
 #include <string.h>
 
 #include "base/size.h"
@@ -60,8 +59,8 @@ static void judge_huge_pages(const struct ist_doctor_machine *machine,
     }
 }
 
-static void judge_gpus(const struct ist_doctor_machine *machine, const char *subject,
-                       struct ist_doctor_findings *findings) {
+static void judge_gpus(const struct ist_doctor_machine *machine, struct ist_doctor_findings *findings) {
+    static const char subject[] = "GPU memory";
     if (!machine->has_nvidia && !machine->has_amd) {
         ist_doctor_add(findings, IST_DOCTOR_OK, subject, NULL,
                        "no GPU is seen here: nothing is needed");
@@ -81,5 +80,5 @@ void ist_doctor_judge_machine(const struct ist_doctor_machine *machine, bool has
                               struct ist_doctor_findings *findings) {
     judge_memlock(machine, has_devices, findings);
     judge_huge_pages(machine, findings);
-    judge_gpus(machine, "GPU memory", findings);
+    judge_gpus(machine, findings);
 }
