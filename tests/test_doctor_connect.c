@@ -30,7 +30,6 @@ static void go_with(const char *peer, struct ist_doctor_options options) {
     snprintf(options.host, sizeof(options.host), "%.255s", text);
     options.connect = peer == NULL ? house_endpoint() : peer;
     options.dev_name = options.dev_name == NULL ? "client" : options.dev_name;
-    options.ib_port = 1;
     options.timeout_ns = options.timeout_ns == 0 ? 20 * 1000000000ull : options.timeout_ns;
     ist_doctor_connect(&options, &steps, &has_peer, gid);
 }
@@ -223,6 +222,7 @@ static void test_ask__server_without_a_device__says_so(void **state) {
 static void test_addresses__that_nobody_answers_at__which_side(void **state) {
     (void)state;
     house_begin((struct house_options){.seed = 7});
+    ist_hca_set_patience(house_hca(), 50);
     ist_hca_hold_neighbours(house_device("server"), true);
     go();
     assert_fails_at("ask", "from there, nobody answers at 10.0.0.", "ping");

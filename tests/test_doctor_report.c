@@ -269,7 +269,7 @@ static void test_options__good__read(void **state) {
     assert_false(options.json || options.help || options.version);
     assert_null(options.connect);
     assert_int_equal(options.hint_gid_index, -1);
-    assert_int_equal(options.ib_port, 1);
+    assert_int_equal(options.ib_port, 0);
     assert_int_equal(PARSE("--connect", "host:1", "-j", "--dev-name=mlx5_0", "--ib-port", "2",
                            "--link-type=ib", "--hint-gid-index", "3", "-t", "0.5"),
                      IST_OK);

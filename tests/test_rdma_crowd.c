@@ -93,6 +93,7 @@ static void test_crowd__asks_while_no_neighbour_answers__bounded(void **state) {
     }
     setup_with((struct rdma_server_options){.seed = 2, .clients = bound + 10, .shape = shape});
     struct ist_hca_device *server = ist_hca_find_device(f.hca, "server");
+    ist_hca_set_patience(f.hca, 60000);
     ist_hca_hold_neighbours(server, true);
     size_t asked = 0;
     enum ist_status status = IST_OK;

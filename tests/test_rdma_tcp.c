@@ -27,6 +27,11 @@ static struct ist_hca_device *server(void) {
     return ist_hca_find_device(f.hca, "server");
 }
 
+static void hold_neighbours(bool hold) {
+    ist_hca_set_patience(f.hca, 60000); /* machines are slow, and tests must not depend on how slow */
+    ist_hca_hold_neighbours(server(), hold);
+}
+
 static void stream_say(struct stream *stream, enum ist_operation operation, uint64_t id,
                        const uint8_t *body, size_t bytes) {
     const struct ist_frame header = {
@@ -123,7 +128,7 @@ static void test_connect__takes_its_time__answered_in_order_and_others_meanwhile
     stream_begin(&other);
     stream_hear(&asks, 1, NULL);
     stream_hear(&other, 1, NULL);
-    ist_hca_hold_neighbours(server(), true);
+    hold_neighbours(true);
     stream_connect(&asks, client, 2);
     stream_ping(&asks, 3);
     turn_until_waiting();
@@ -131,7 +136,7 @@ static void test_connect__takes_its_time__answered_in_order_and_others_meanwhile
     stream_hear(&other, 2, NULL);
     turns(&asks);
     assert_int_equal(asks.in_bytes, 0);
-    ist_hca_hold_neighbours(server(), false);
+    hold_neighbours(false);
     stream_hear(&asks, 2, client);
     stream_hear(&asks, 3, NULL);
     client->server = NULL; /* TCP's */
@@ -165,7 +170,8 @@ static void test_connect__nobody_answers_at_the_address__peer_and_tcp_goes_on(vo
     struct stream stream;
     stream_begin(&stream);
     stream_hear(&stream, 1, NULL);
-    ist_hca_hold_neighbours(server(), true);
+    hold_neighbours(true);
+    ist_hca_set_patience(f.hca, 50);
     stream_connect(&stream, &f.clients[0], 2);
     stream_hear(&stream, 2, &f.clients[0]);
     assert_int_equal(f.clients[0].own.status, IST_PEER);
@@ -180,11 +186,11 @@ static void test_stream__closed_while_connecting__both_go(void **state) {
     struct stream stream;
     stream_begin(&stream);
     stream_hear(&stream, 1, NULL);
-    ist_hca_hold_neighbours(server(), true);
+    hold_neighbours(true);
     stream_connect(&stream, &f.clients[0], 2);
     turn_until_waiting();
     close(stream.fd);
-    ist_hca_hold_neighbours(server(), false);
+    hold_neighbours(false);
     uint64_t until_ns = ist_clock_ns() + 20 * 1000000000ull;
     while (ist_tcp_connections(f.tcp) + ist_rdma_connections(f.rdma) > 0) {
         assert_true(ist_clock_ns() < until_ns);
@@ -198,13 +204,13 @@ static void test_session__runs_out_of_time_while_connecting__both_go(void **stat
     struct stream stream;
     stream_begin(&stream);
     stream_hear(&stream, 1, NULL);
-    ist_hca_hold_neighbours(server(), true);
+    hold_neighbours(true);
     stream_connect(&stream, &f.clients[0], 2);
     turn_until_waiting();
     ist_engine_tick(f.engine, ist_clock_ns() + IST_PROGRESS_TIMEOUT_NS);
     turns(&stream);
     assert_true(stream.is_closed);
-    ist_hca_hold_neighbours(server(), false);
+    hold_neighbours(false);
     uint64_t until_ns = ist_clock_ns() + 20 * 1000000000ull;
     while (ist_tcp_connections(f.tcp) + ist_rdma_connections(f.rdma) > 0) {
         assert_true(ist_clock_ns() < until_ns);
@@ -218,13 +224,13 @@ static void test_drain__out_of_time_while_connecting__both_go(void **state) {
     struct stream stream;
     stream_begin(&stream);
     stream_hear(&stream, 1, NULL);
-    ist_hca_hold_neighbours(server(), true);
+    hold_neighbours(true);
     stream_connect(&stream, &f.clients[0], 2);
     turn_until_waiting();
     ist_engine_drain(f.engine, ist_clock_ns());
     ist_engine_tick(f.engine, ist_clock_ns() + IST_PROGRESS_TIMEOUT_NS);
     turns(&stream);
-    ist_hca_hold_neighbours(server(), false);
+    hold_neighbours(false);
     uint64_t until_ns = ist_clock_ns() + 20 * 1000000000ull;
     while (ist_tcp_connections(f.tcp) + ist_rdma_connections(f.rdma) > 0) {
         assert_true(ist_clock_ns() < until_ns);
@@ -238,7 +244,8 @@ static void test_daemon__stops_while_connecting__nothing_is_left(void **state) {
     struct stream stream;
     stream_begin(&stream);
     stream_hear(&stream, 1, NULL);
-    ist_hca_hold_neighbours(server(), true);
+    hold_neighbours(true);
+    ist_hca_set_patience(f.hca, 200); /* which teardown() waits for */
     stream_connect(&stream, &f.clients[0], 2);
     turn_until_waiting();
     close(stream.fd); /* the rest is done, and checked, by teardown() */

@@ -146,12 +146,17 @@ const char *ist_hca_failed(const struct ist_hca *hca) {
 
 /* ---- calls that wait ----------------------------------------------------------------------------- */
 
-#define NEIGHBOUR_SEC 1 /* of real time */
+#define PATIENCE_MS 1000u /* of real time */
+#define NS_PER_MS 1000000l
+#define NS_PER_SEC 1000000000l
 
 bool hca_wait_for_neighbour(struct ist_hca *hca, const struct ist_hca_device *device) {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += NEIGHBOUR_SEC;
+    until.tv_sec += hca->patience_ms / 1000;
+    until.tv_nsec += hca->patience_ms % 1000 * NS_PER_MS;
+    until.tv_sec += until.tv_nsec / NS_PER_SEC;
+    until.tv_nsec %= NS_PER_SEC;
     int error = 0;
     hca->waiting++;
     while (device->holds_neighbours && error == 0) {
@@ -165,6 +170,12 @@ void ist_hca_hold_neighbours(struct ist_hca_device *device, bool hold) {
     hca_enter();
     device->holds_neighbours = hold;
     pthread_cond_broadcast(&let_go);
+    hca_leave();
+}
+
+void ist_hca_set_patience(struct ist_hca *hca, uint32_t ms) {
+    hca_enter();
+    hca->patience_ms = ms;
     hca_leave();
 }
 
@@ -211,6 +222,7 @@ struct ist_hca *ist_hca_new(const struct ist_hca_config *config) {
     }
     hca->config = *config;
     hca->random = config->seed;
+    hca->patience_ms = PATIENCE_MS;
     hca->digest = hca_random(hca);
     hca_clock_init(&hca->clock, config->alloc);
     hca_numbers_init(&hca->lkeys, config->alloc, 32, hca_random(hca));

@@ -184,8 +184,10 @@ void ist_hca_set_link(struct ist_hca_device *device, uint8_t port, bool up);
 /* The cable beyond the next switch: nothing passes, and nobody is told. */
 void ist_hca_set_cut(struct ist_hca_device *device, uint8_t port, bool cut);
 /* While held, nobody answers who has the peer's address: ibv_modify_qp() to RTR on a RoCE port waits, up to a second of
- * real time, and fails with ETIMEDOUT then (Linux: rdma_addr_find_l2_eth_by_grh). Other threads' calls go on. */
+ * real time unless told otherwise, and fails with ETIMEDOUT then (Linux: rdma_addr_find_l2_eth_by_grh). Other threads'
+ * calls go on. */
 void ist_hca_hold_neighbours(struct ist_hca_device *device, bool hold);
+void ist_hca_set_patience(struct ist_hca *hca, uint32_t ms);
 /* While held, registrations with the device wait as the kernel's do, which pins each page; other threads' calls go on. */
 void ist_hca_hold_registrations(struct ist_hca_device *device, bool hold);
 /* Calls that wait for either of these now. */

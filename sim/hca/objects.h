@@ -46,7 +46,8 @@ struct ist_hca {
     uint64_t fail_at, calls;
     const char *failed;
     bool busy;        /* events were due when the descriptors were last set */
-    uint32_t waiting; /* for neighbours */
+    uint32_t waiting; /* calls that wait */
+    uint32_t patience_ms;
 };
 
 /* An asynchronous event that waits to be taken. */

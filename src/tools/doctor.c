@@ -15,7 +15,7 @@
 static void choose(const struct ist_doctor_options *options, const uint8_t *peer,
                    struct ist_doctor_choice *choice) {
     const struct ist_device_config config = {.name = options->dev_name,
-                                             .port = options->ib_port,
+                                             .port = options->ib_port == 0 ? 1 : options->ib_port,
                                              .link = options->link,
                                              .hint_gid_index = options->hint_gid_index,
                                              .alloc = ist_alloc_system(),

@@ -54,7 +54,8 @@ const char *ist_doctor_help(void) {
            "\n"
            "Options of infinistore, to see what it would make of them:\n"
            "      --dev-name NAME        device (the first that is active)\n"
-           "      --ib-port PORT         its port (1)\n"
+           "      --ib-port PORT         its port (of infinistore 1; of a client the first\n"
+           "                             that is active)\n"
            "      --link-type TYPE       only a device of IB or Ethernet (any)\n"
            "      --hint-gid-index INDEX the port's GID to use; -1: choose (-1)\n"
            "\n"
@@ -159,7 +160,7 @@ static size_t find(const char *argument, const char **value) {
 
 enum ist_status ist_doctor_options_parse(int argc, char *const *argv,
                                          struct ist_doctor_options *options, char *error) {
-    struct ist_doctor_options read = {.ib_port = 1, .hint_gid_index = -1, .timeout_ns = TIMEOUT_NS};
+    struct ist_doctor_options read = {.hint_gid_index = -1, .timeout_ns = TIMEOUT_NS};
     for (int i = 1; i < argc; i++) {
         const char *value;
         size_t id = find(argv[i], &value);

@@ -17,7 +17,7 @@ struct ist_doctor_options {
     char host[256], port[8];
     /* As the daemon's, whose start is to be judged. */
     const char *dev_name;
-    unsigned ib_port;
+    unsigned ib_port; /* 0: not given */
     enum ist_device_link link;
     int hint_gid_index;
     uint64_t timeout_ns; /* of each step */
