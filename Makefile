@@ -102,6 +102,7 @@ TESTS += test_deadlines
 TESTS += test_endpoint
 TESTS += test_exchange
 TESTS += test_exchange_faults
+TESTS += test_exchange_rdma
 TESTS += test_regions
 TESTS += test_request
 # verbs
