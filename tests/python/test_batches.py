@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import array
 import asyncio
+import concurrent.futures
+import signal
+import threading
 
 import pytest
 
@@ -152,3 +155,31 @@ def test_stat__has_the_figures_of_the_server(connection):
     figures = connection.stat()
     assert figures["infinistore_keys_stored"] == 1
     assert connection.purge() == 1 and connection.check_exist("a") is False
+
+
+def test_batches__too_many_keys__tells_so(connection):
+    keys = [str(i) for i in range(65_537)]
+    for call in (connection.exists_batch, connection.match_prefix, connection.delete_keys):
+        with pytest.raises(infinistore.InfiniStoreException) as caught:
+            call(keys)
+        assert caught.value.status is Status.INVALID
+    assert connection.match_prefix(keys[:-1]) == 0
+
+
+def test_threads__more_than_the_library_takes__raise_and_the_others_go_on(own_server):
+    """1,024 requests are in flight on a stalled server's connection: eight loops' worth."""
+
+    together = threading.Barrier(9)
+
+    async def flood(connection):
+        together.wait(60)
+        calls = (connection.exists_batch_async(["k"], timeout=2.0) for _ in range(128))
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    with infinistore.InfinityConnection(own_server.config()) as connection:
+        own_server.process.send_signal(signal.SIGSTOP)
+        with concurrent.futures.ThreadPoolExecutor(9) as executor:
+            floods = [executor.submit(asyncio.run, flood(connection)) for _ in range(9)]
+            results = [result for future in floods for result in future.result(60)]
+        assert {result.status for result in results} == {Status.AGAIN, Status.TIMEOUT}
+        own_server.process.send_signal(signal.SIGCONT)

@@ -91,6 +91,22 @@ def test_l2__store_lookup_load__gives_the_bytes(l2):
     assert [bytes(target.byte_array) for target in targets] == [bytes(chunk.byte_array) for chunk in chunks]
 
 
+def test_l2__memory__is_registered_as_far_as_it_stays(plugin, server):
+    arena = stub.Arena(1 << 16)
+    ptr = arena.data_ptr()
+    for more, inside, outside in [({}, 60000, None), ({"stable_registration_size": 4096}, 4000, 5000)]:
+        description = types.SimpleNamespace(ptr=ptr, size=1 << 16, **more)
+        adapter = plugin.InfiniStoreL2Adapter(parameters(server), l1_memory_desc=description)
+        connection = adapter._connection
+        assert asyncio.run(connection.rdma_write_cache_async([("k", inside)], 10, ptr)) == 200
+        if outside is not None:
+            with pytest.raises(infinistore.InfiniStoreException):
+                asyncio.run(connection.rdma_write_cache_async([("k", outside)], 10, ptr))
+        adapter.close()
+    nowhere = types.SimpleNamespace(ptr=(1 << 64) - 8, size=16)
+    plugin.InfiniStoreL2Adapter(parameters(server), l1_memory_desc=nowhere).close()
+
+
 def test_l2__descriptors__are_three(l2):
     assert len({l2.get_store_event_fd(), l2.get_lookup_and_lock_event_fd(), l2.get_load_event_fd()}) == 3
 

@@ -105,8 +105,7 @@ class InfiniStoreL2Adapter(L2AdapterInterface):
         self._config = config
         self._connection = InfinityConnection(config.client_config())
         self._connection.connect()
-        if l1_memory_desc is not None:
-            self._connection.register_mr(l1_memory_desc.ptr, l1_memory_desc.size)
+        self._register(l1_memory_desc)
         self._fds: list[int] = [_events.eventfd(0, _events.EFD_NONBLOCK | _events.EFD_CLOEXEC) for _ in range(3)]
         self._store_fd, self._lookup_fd, self._load_fd = self._fds
         self._lock = threading.Lock()
@@ -119,6 +118,16 @@ class InfiniStoreL2Adapter(L2AdapterInterface):
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="infinistore-l2", daemon=True)
         self._thread.start()
+
+    def _register(self, l1_memory_desc: Any) -> None:
+        """LMCache's memory, as far as it stays where it is. The rest goes over TCP, and so does all where that fails."""
+        size = getattr(l1_memory_desc, "stable_registration_size", getattr(l1_memory_desc, "size", None))
+        if not size:
+            return
+        try:
+            self._connection.register_mr(l1_memory_desc.ptr, size)
+        except InfiniStoreException as error:
+            Logger.warn(f"LMCache's objects go over TCP: {error}")
 
     # ---- descriptors ----------------------------------------------------------------------------------
 

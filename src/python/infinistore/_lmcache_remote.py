@@ -107,11 +107,17 @@ class InfiniStoreConnector(RemoteConnector):
         self.local_cpu_backend = local_cpu_backend
         self.connection = InfinityConnection(client_config)
         self.connection.connect()
-        arena = _arena(local_cpu_backend)
-        if arena is not None:
+        self._register(_arena(local_cpu_backend))
+
+    def _register(self, arena: Any) -> None:
+        if arena is None:
+            if self.connection.rdma_connected:
+                Logger.warn("LMCache's memory is not to be found: its chunks go over TCP")
+            return
+        try:
             self.connection.register_mr(arena)
-        elif self.connection.rdma_connected:
-            Logger.warn("LMCache's memory is not to be found: its chunks go over TCP")
+        except InfiniStoreException as error:
+            Logger.warn(f"LMCache's chunks go over TCP: {error}")
 
     # ---- presence ---------------------------------------------------------------------------------------
 

@@ -108,7 +108,7 @@ class ServerConfig:
         ib_port (int): Port of the device. Defaults to 1.
         link_type (str): LINK_IB or LINK_ETHERNET. Defaults to "IB".
         prealloc_size (int): Size of the pool in GB, or with a suffix ("512M"). Defaults to 16.
-        minimal_allocate_size (int): Smallest block in KB. Defaults to 64.
+        minimal_allocate_size (int): Smallest block in KB, or with a suffix ("4K"). Defaults to 64.
         auto_increase (bool): Let the pool grow, 10 GB each time. Defaults to False.
         evict_min_threshold (float): Defaults to 0.6.
         evict_max_threshold (float): Defaults to 0.8.
@@ -126,7 +126,7 @@ class ServerConfig:
         self.ib_port: int = kwargs.get("ib_port", 1)
         self.link_type: str = kwargs.get("link_type", LINK_IB)
         self.prealloc_size: int | str = kwargs.get("prealloc_size", 16)
-        self.minimal_allocate_size: int = kwargs.get("minimal_allocate_size", 64)
+        self.minimal_allocate_size: int | str = kwargs.get("minimal_allocate_size", 64)
         self.auto_increase: bool = kwargs.get("auto_increase", False)
         self.evict_min_threshold: float = kwargs.get("evict_min_threshold", 0.6)
         self.evict_max_threshold: float = kwargs.get("evict_max_threshold", 0.8)
@@ -153,4 +153,5 @@ class ServerConfig:
         _demand(self.log_level in _LOG_LEVELS, "log level should be error, debug, info or warning")
         _demand(self.ib_port >= 1, "ib port of device should be greater than 0")
         _demand(self.link_type in _LINKS, "link type should be IB or Ethernet")
-        _demand(self.minimal_allocate_size >= 16, "minimal allocate size should be greater than 16")
+        if not isinstance(self.minimal_allocate_size, str):
+            _demand(self.minimal_allocate_size >= 16, "minimal allocate size should be greater than 16")

@@ -34,8 +34,8 @@ class Status(enum.IntEnum):
 
     @property
     def ends_request(self) -> bool:
-        """No key of the request has an answer of its own: the connection failed, or time is up."""
-        return self >= Status.PROTOCOL
+        """No key of the request has an answer of its own: the connection failed, time is up, or too many are in flight."""
+        return self >= Status.PROTOCOL or self is Status.AGAIN
 
 
 class InfiniStoreException(Exception):

@@ -338,7 +338,7 @@ class InfinityConnection:
         return 0
 
     async def rdma_write_cache_async(self, blocks: Iterable[tuple[Key, int]], block_size: int, ptr: int) -> int:
-        """Stores `block_size` bytes from `ptr` + offset under each key, all of them or none.
+        """Stores `block_size` bytes from `ptr` + offset under each key; the keys become visible together.
 
         Args:
             blocks: pairs (key, offset).
