@@ -53,7 +53,7 @@ DOCTOR := doctor doctor_connect doctor_device doctor_findings doctor_json doctor
 # the simulator
 HCA := async channel clock completion device fabric fault memory names number payload port post \
        queue_pair receive requester responder srq transition
-SIM := blocks canary checker child coda command fabric fault hardware history journal memory model network
+SIM := blocks calibrate canary checker child coda command fabric fault hardware history journal memory model network
 SIM += node operation optimum perf perf_command perf_report plan plot policy policy_command rdma rdma_fabric
 SIM += server shrink sweep traffic world
 
@@ -175,6 +175,7 @@ TESTS += test_sim_network
 TESTS += test_sim_policy
 TESTS += test_sim_perf
 TESTS += test_sim_command
+TESTS += test_sim_calibrate
 # tools: replay
 TESTS += test_replay_jobs
 TESTS += test_replay_report
@@ -505,12 +506,16 @@ demo: ## install what is missing, build, replay prefill/decode traffic against a
 	@ci/demo $(B)
 
 SEEDS ?= 20000
-.PHONY: simulator soak
+.PHONY: simulator soak calibrate
 simulator: $(SIMULATOR)
 soak: ## as many runs of the simulator as are asked for, on all cores: make soak SEEDS=100000
 	@DEPS=$(DEPS) ci/deps build
 	@$(MAKE) --no-print-directory -s -j$$(nproc) simulator
 	@$(SIMULATOR) sweep --seeds 1..$(SEEDS)
+calibrate: ## measure a daemon, simulate the same, compare; on a quiet machine
+	@DEPS=$(DEPS) ci/deps build
+	@$(MAKE) --no-print-directory -s -j$$(nproc) programs simulator
+	@ci/calibrate $(B)
 
 BASELINE ?= raw
 bench: ## build, measure a daemon beside what it is compared with: make bench BASELINE=redis

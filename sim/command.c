@@ -14,6 +14,7 @@ static const char usage[] =
     "       infinistore-sim canary --seeds A..B          is each known bug found by one of them?\n"
     "       infinistore-sim policy TRACE ...             hit ratios of cache policies (--help)\n"
     "       infinistore-sim perf [TRACE] ...             what a store would bring a cluster (--help)\n"
+    "       infinistore-sim calibrate FILE               how near it is to what the bench measured\n"
     "\n"
     "  --canary NAME             with a known bug; `infinistore-sim canary --list' names them\n"
     "  --operations N            so many requests, whatever the seed says\n"

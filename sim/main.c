@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sim/calibrate.h"
 #include "sim/command.h"
 #include "sim/perf.h"
 #include "sim/policy.h"
@@ -30,6 +31,9 @@ int main(int argc, char **argv) {
     }
     if (argc >= 2 && strcmp(argv[1], "perf") == 0) {
         return sim_perf_command(argc - 1, argv + 1);
+    }
+    if (argc >= 2 && strcmp(argv[1], "calibrate") == 0) {
+        return sim_calibrate_command(argc - 1, argv + 1);
     }
     int outcome = sim_command_parse(&command, argc, argv);
     if (outcome != 0) {

@@ -125,7 +125,9 @@ static void draw_sizes(struct sim_plan *plan, struct sim_random *random) {
 }
 
 static void draw_limits(struct sim_plan *plan, struct sim_random *random) {
-    plan->sessions_max = (uint32_t)sim_random_between(random, plan->prefills + plan->decodes + 1, 64);
+    uint32_t nodes = plan->prefills + plan->decodes;
+    /* Over RDMA a client has two sessions. */
+    plan->sessions_max = (uint32_t)sim_random_between(random, (plan->rdma ? 2 : 1) * nodes + 1, 64);
     plan->requests_in_flight_max =
         sim_random_happens(random, 500) ? 0 : (uint32_t)sim_random_between(random, 1, 8);
     plan->queued_bytes_max =
