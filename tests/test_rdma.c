@@ -92,7 +92,7 @@ static void test_requests__large_of_one_small_of_another__the_small_one_is_first
         turn(); /* it is in the middle of it */
     }
     assert_int_equal(f.clients[0].in_bytes, 0);
-    for (uint64_t id = 1; id <= 5; id++) {
+    for (uint64_t id = 1; id <= 3; id++) {
         client_request(&f.clients[1], IST_OP_PUT, id, &(struct place){"small", 0, 100}, 1);
         assert_int_equal(client_reply(&f.clients[1], id, 0), IST_OK);
     }

@@ -21,9 +21,10 @@ struct ist_rdma;
 struct ist_rdma_connection;
 struct ist_endpoint;
 
-/* What a connection may have posted at a time, and what waits for its messages: 12 * 3 KiB and two more. A
- * client is to cost less than 128 KiB, with what a device's library keeps for its queue pair (for mlx5 about 40). */
-#define IST_RDMA_SEND_WR 128u
+/* What a connection may have posted at a time, and what waits for its messages: 12 * 3 KiB and two more. A client is to cost
+ * less than 128 KiB, with what a device's library keeps for its queue pair (mlx5: about 20; soft-RoCE: 512 bytes for each
+ * work, and one more, rounded up to a power of two of them). */
+#define IST_RDMA_SEND_WR 63u
 #define IST_RDMA_MESSAGES 12u
 #define IST_RDMA_MESSAGE_BYTES 3072u
 #define IST_RDMA_POLL_BUDGET 256u /* completions before others get their turn */
