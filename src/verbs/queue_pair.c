@@ -9,9 +9,10 @@
 #include "base/assert.h"
 #include "verbs/memory.h"
 
-/* 4.096 us * 2^14 = 67 ms without an acknowledgement, 7 times: a dead peer is noticed in about half a second. A retry
+/* 4.096 us * 2^16 = 268 ms without an acknowledgement, 7 times: a dead host is noticed in about two seconds, a dead process
+ * by its TCP connection. A quarter of that was too short: 64 clients on a busy machine's soft-RoCE waited longer. A retry
  * count of 7 would mean for ever on rxe. */
-#define TIMEOUT_EXPONENT 14
+#define TIMEOUT_EXPONENT 16
 #define RETRIES 6
 /* Credits rule out that a message finds no buffer, but for those without bytes, which come seldom: for ever. */
 #define RNR_RETRIES 7
