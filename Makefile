@@ -186,7 +186,7 @@ TESTS += test_replay_series
 FUZZ := codec exchange frame hca http options pool session size splits store trace
 # what every RC device does: run on the software HCA here, on real devices by whoever has them
 CONFORMANCE := deviations errors link objects transfers verbs
-HARNESS := cli harness http program pty raw rdma values
+HARNESS := capture cli crew harness http program pty raw rdma values
 INTEGRATION :=
 INTEGRATION += test_hostile
 INTEGRATION += test_semantics
@@ -210,13 +210,11 @@ TSAN := admin control routes selftest memory rdma loop log_sink client client_th
 TSAN += client_rdma_crowd client_rdma_hostile
 TSAN_INTEGRATION := mixed crowd http readers
 # those that run beside soft-RoCE devices: names below tests/
-RXE := integration/test_doctor
-RXE += integration/rxe_operations
-# what holds over TCP, with values that go over RDMA
-RXE += integration/test_semantics
-RXE += integration/test_batches
-RXE += integration/test_readers
-RXE += integration/test_mixed
+RXE := $(addprefix integration/,test_doctor rxe_operations rxe_races rxe_deaths rxe_link rxe_crowd rxe_wire)
+# what holds over TCP, with values that go over RDMA; left out where devices are slow
+RXE_LONG := $(addprefix integration/,test_semantics test_batches test_readers test_mixed)
+# those that run on two hosts, too
+RXE_HOSTS := integration/rxe_wire
 
 objects = $(patsubst %,$(B)/obj/src/$(1)/%.o,$(2))
 BASE_O := $(call objects,base,$(BASE))
@@ -246,7 +244,8 @@ SIMULATOR := $(B)/infinistore-sim
 CONFORMANCE_O := $(CONFORMANCE:%=$(B)/obj/tests/conformance/%.o)
 CONFORMANCE_HCA := $(B)/tests/conformance/verbs_hca
 CONFORMANCE_DEVICES := $(B)/tests/conformance/verbs
-RXE_PROGRAMS := $(CONFORMANCE_DEVICES) $(RXE:%=$(B)/tests/%)
+RXE_SHORT := $(CONFORMANCE_DEVICES) $(RXE:%=$(B)/tests/%)
+RXE_PROGRAMS := $(RXE_SHORT) $(RXE_LONG:%=$(B)/tests/%)
 TEST_PROGRAMS := $(TESTS:%=$(B)/tests/%)
 HARNESS_O := $(HARNESS:%=$(B)/obj/tests/integration/%.o)
 INTEGRATION_PROGRAMS := $(INTEGRATION:%=$(B)/tests/integration/%)
@@ -429,7 +428,9 @@ print-programs:
 	      $(if $(filter valgrind,$(KIND)),$(INTEGRATION_VALGRIND:%=$(B)/tests/integration/%))\
 	      $(if $(filter conformance,$(KIND)),$(CONFORMANCE_DEVICES))\
 	      $(if $(filter tsan,$(KIND)),$(TSAN:%=$(B)/tests/test_%) $(TSAN_INTEGRATION:%=$(B)/tests/integration/test_%))\
-	      $(if $(filter rxe,$(KIND)),$(RXE_PROGRAMS))
+	      $(if $(filter rxe,$(KIND)),$(RXE_PROGRAMS))\
+	      $(if $(filter rxe-short,$(KIND)),$(RXE_SHORT))\
+	      $(if $(filter rxe-hosts,$(KIND)),$(RXE_HOSTS:%=$(B)/tests/%))
 
 .PHONY: run-tests
 run-tests: $(addprefix $(B)/tests/,$(RUN)) ## run some unit tests: make run-tests RUN="test_pool test_store"

@@ -52,6 +52,10 @@ bool rdma_is_here(void) {
     return rdma_server_device()[0] != '\0';
 }
 
+bool rdma_is_short(void) {
+    return daemon_is_slow() || getenv("IST_TEST_SHORT") != NULL;
+}
+
 enum ist_status rdma_try_open(const char *address, enum ist_transport transport, const char *device,
                               struct ist_client **client, char *error, size_t error_bytes) {
     char endpoint[SERVER_ADDRESS_BYTES + 8];
@@ -104,10 +108,14 @@ void rdma_memory_free(struct ist_client *client, uint8_t *memory, size_t bytes) 
 
 void rdma_assert_all_free(const struct server *server, uint64_t pool_bytes) {
     assert_eventually(server_is_idle(server));
-    struct http_reply reply;
-    http_request(server, "POST", "/purge", "", &reply);
-    assert_int_equal(reply.status, 200);
-    http_free(&reply);
+    struct ist_client *client = NULL;
+    char error[256];
+    uint64_t purged;
+    assert_int_equal(
+        rdma_try_open(server->service[0], IST_TRANSPORT_TCP, "", &client, error, sizeof(error)),
+        IST_OK);
+    assert_int_equal(ist_purge(client, &purged, 0), IST_OK);
+    ist_client_free(client);
     assert_int_equal(server_pool_bytes(server, "free"), pool_bytes);
     assert_int_equal(server_metric(server, "infinistore_keys_stored"), 0);
 }

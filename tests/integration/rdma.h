@@ -19,6 +19,9 @@ const char *rdma_client_device(void);
 const char *rdma_server_netdev(void);
 const char *rdma_client_netdev(void);
 
+/* Do less of the same: IST_TEST_SHORT, or a daemon that is slow. */
+bool rdma_is_short(void);
+
 /* For tests that are nothing without a device. */
 #define rdma_needed()                                                                                  \
     do {                                                                                               \
