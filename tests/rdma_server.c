@@ -126,7 +126,9 @@ int setup_with(struct rdma_server_options options) {
     assert_int_equal(ist_registration_new(f.device, 2, &f.failing.alloc, &f.log, &f.registration),
                      IST_OK);
     ist_registration_add(f.registration, f.pool, SEGMENT_BYTES);
-    ist_registration_add(f.registration, f.pool + SEGMENT_BYTES, SEGMENT_BYTES);
+    if (!options.is_half_registered) {
+        ist_registration_add(f.registration, f.pool + SEGMENT_BYTES, SEGMENT_BYTES);
+    }
     f.loop = ev_loop_new(EVFLAG_AUTO);
     assert_non_null(f.loop);
     make_store_and_engine();

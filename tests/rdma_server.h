@@ -68,8 +68,9 @@ struct rdma_server_options {
     uint64_t poll_ns;
     size_t clients; /* 0: CLIENTS */
     bool is_infiniband;
-    bool is_unfit; /* the device is: then there is no f.rdma */
-    bool over_tcp; /* f.tcp asks, for who sends it CONNECT */
+    bool is_half_registered; /* the pool is: not its second segment */
+    bool is_unfit;           /* the device is: then there is no f.rdma */
+    bool over_tcp;           /* f.tcp asks, for who sends it CONNECT */
     /* Changes what the two devices are, before they are plugged in. NULL: nothing. */
     void (*shape)(struct ist_hca_device_config *server, struct ist_hca_device_config *client);
 };

@@ -168,6 +168,104 @@ static void take_and_close(int fd) {
     (void)recv(fd, bytes, sizeof(bytes), 0);
 }
 
+/* A reply of ours, whatever was asked. */
+static void answer(int fd, enum ist_operation operation, uint64_t id, const uint8_t *body,
+                   size_t bytes) {
+    uint8_t out[IST_FRAME_BYTES + 256];
+    const struct ist_frame frame = {.operation = operation,
+                                    .flags = IST_FRAME_REPLY,
+                                    .request_id = id,
+                                    .body_bytes = (uint32_t)bytes};
+    ist_frame_encode(&frame, out);
+    memcpy(out + IST_FRAME_BYTES, body, bytes);
+    (void)send(fd, out, IST_FRAME_BYTES + bytes, MSG_NOSIGNAL);
+}
+
+static void answer_hello(int fd, enum ist_status status) {
+    const struct ist_hello_reply reply = {.status = status,
+                                          .version = 1,
+                                          .incarnation = 1,
+                                          .keys_max = 1,
+                                          .key_bytes_max = 1024,
+                                          .body_bytes_max = 4096,
+                                          .in_flight_max = 1,
+                                          .value_bytes_max = 1,
+                                          .server = ist_span_of_string("other/1")};
+    uint8_t body[IST_CODEC_HELLO_BYTES];
+    size_t written;
+    if (ist_codec_encode_hello_reply(&reply, body, sizeof(body), &written) == IST_OK) {
+        answer(fd, IST_OP_HELLO, 1, body, written);
+    }
+}
+
+static void refuse_hello(int fd) {
+    answer_hello(fd, IST_PROTOCOL);
+    wait_for_end(fd);
+}
+
+static void answer_nonsense(int fd) {
+    answer(fd, IST_OP_HELLO, 1, (const uint8_t *)"\xff\xff\xff\xff", 4);
+    wait_for_end(fd);
+}
+
+static void answer_another_request(int fd) {
+    answer(fd, IST_OP_HELLO, 77, (const uint8_t *)"", 0);
+    wait_for_end(fd);
+}
+
+static void have_no_queue_pair_left(int fd) {
+    const struct ist_endpoint end = {.status = IST_NO_SPACE};
+    uint8_t body[IST_CODEC_ENDPOINT_BYTES];
+    size_t written;
+    answer_hello(fd, IST_OK);
+    if (ist_codec_encode_endpoint(&end, body, sizeof(body), &written) == IST_OK) {
+        answer(fd, IST_OP_CONNECT, 2, body, written);
+    }
+    wait_for_end(fd);
+}
+
+/* An end that nobody can connect to: no GID, no messages. */
+static void have_an_end_that_cannot_be(int fd) {
+    const struct ist_endpoint end = {.queue_pair = 5};
+    uint8_t body[IST_CODEC_ENDPOINT_BYTES];
+    size_t written;
+    answer_hello(fd, IST_OK);
+    if (ist_codec_encode_endpoint(&end, body, sizeof(body), &written) == IST_OK) {
+        answer(fd, IST_OP_CONNECT, 2, body, written);
+    }
+    wait_for_end(fd);
+}
+
+static void answer_connect_with_nonsense(int fd) {
+    answer_hello(fd, IST_OK);
+    answer(fd, IST_OP_CONNECT, 2, (const uint8_t *)"\xff\xff\xff\xff", 4);
+    wait_for_end(fd);
+}
+
+static void test_answers__that_servers_should_not_give__told(void **state) {
+    static const struct {
+        void (*act)(int fd);
+        const char *step, *says;
+    } cases[] = {
+        {refuse_hello, "hello", "it refuses"},
+        {answer_nonsense, "hello", "malformed"},
+        {answer_another_request, "hello", "no infinistore"},
+        {have_no_queue_pair_left, "ask", "as many queue pairs as it can have"},
+        {answer_connect_with_nonsense, "ask", "malformed"},
+        {have_an_end_that_cannot_be, "queue pair", "cannot be"},
+    };
+    (void)state;
+    house_begin((struct house_options){.seed = 20}); /* for its devices */
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct other other;
+        other_begin(&other, cases[i].act);
+        go_with(other.name, (struct ist_doctor_options){.hint_gid_index = -1});
+        assert_fails_at(cases[i].step, cases[i].says, "");
+        other_end(&other);
+    }
+    house_end();
+}
+
 static void test_hello__another_server__says_so(void **state) {
     (void)state;
     struct other other;
@@ -297,6 +395,7 @@ int main(void) {
         cmocka_unit_test(test_resolve__no_such_name__says_so),
         cmocka_unit_test(test_connect__nobody_listens__says_so),
         cmocka_unit_test(test_hello__another_server__says_so),
+        cmocka_unit_test(test_answers__that_servers_should_not_give__told),
         cmocka_unit_test(test_device__none_here__says_so),
         cmocka_unit_test(test_gid__first_version_wished_for__says_so),
         cmocka_unit_test(test_register__no_memory_may_be_locked__says_so),

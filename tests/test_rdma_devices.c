@@ -186,6 +186,11 @@ static void shape_one_piece(struct ist_hca_device_config *own, struct ist_hca_de
     own->max_sge = 1;
 }
 
+static void shape_tiny(struct ist_hca_device_config *own, struct ist_hca_device_config *client) {
+    (void)client;
+    own->max_cqe = (int)IST_RDMA_SEND_WR;
+}
+
 static void test_unfit_device__no_reads_or_one_piece__refused_with_the_reason(void **state) {
     (void)state;
     setup_with((struct rdma_server_options){.seed = 8, .shape = shape_no_reads, .is_unfit = true});
@@ -193,6 +198,9 @@ static void test_unfit_device__no_reads_or_one_piece__refused_with_the_reason(vo
     teardown(state);
     setup_with((struct rdma_server_options){.seed = 8, .shape = shape_one_piece, .is_unfit = true});
     assert_non_null(strstr(f.logged, "server cannot be used: its requests take too few pieces"));
+    teardown(state);
+    setup_with((struct rdma_server_options){.seed = 8, .shape = shape_tiny, .is_unfit = true});
+    assert_non_null(strstr(f.logged, "server has no room for a queue pair"));
 }
 
 /* ---- making, and taking apart ------------------------------------------------------------------------------ */
@@ -260,6 +268,20 @@ static void test_free__nth_destroying_call_fails__goes_on(void **state) {
             teardown(state);
         }
     }
+}
+
+/* It cannot be, and must harm nobody if it is all the same. */
+static void test_block__not_registered__its_session_ends(void **state) {
+    (void)state;
+    setup_with((struct rdma_server_options){.seed = 30, .is_half_registered = true});
+    client_begin(&f.clients[0]);
+    client_begin(&f.clients[1]);
+    const struct place places[] = {{"a", 0, SEGMENT_BYTES / 4 * 3}, {"b", 0, SEGMENT_BYTES / 4 * 3}};
+    client_request(&f.clients[0], IST_OP_PUT, 1, places, 2);
+    turn_until(f.clients[0].ended == 1);
+    assert_non_null(strstr(f.logged, "not registered"));
+    client_request(&f.clients[1], IST_OP_PUT, 1, places, 1);
+    assert_int_equal(client_reply(&f.clients[1], 1, 0), IST_OK);
 }
 
 /* ---- what the device tells -------------------------------------------------------------------------------- */
@@ -348,6 +370,7 @@ int main(void) {
         TEST(test_small_device__few_requests_one_read_nothing_inline__all_moves),
         TEST(test_small_device__queues_for_two_clients__the_third_is_refused),
         TEST(test_unfit_device__no_reads_or_one_piece__refused_with_the_reason),
+        TEST(test_block__not_registered__its_session_ends),
         TEST(test_new__nth_call_or_allocation_fails__nothing_is_left),
         TEST(test_free__nth_destroying_call_fails__goes_on),
         EVENT_TEST(test_event__queue_pair_fatal__its_session_alone_ends),

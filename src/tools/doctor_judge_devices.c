@@ -7,7 +7,7 @@
 #include "tools/doctor_names.h"
 
 /* What the daemon would like of a device; it makes do with less. */
-#define QUEUE_PAIR_WR_GOOD 128u
+#define QUEUE_PAIR_WR_GOOD 64u
 #define REGISTRATION_BYTES_GOOD (1ull << 30)
 #define MTU_BYTES_GOOD 2048u
 
