@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define DEADLINE_NS 20000000ull
+#define LONG_MS 60000u /* never reached by a test that passes */
 
 struct waiting {
     unsigned calls;
@@ -26,14 +27,15 @@ static void process_until_done(const struct waiting *waiting) {
     assert_int_equal(waiting->calls, 1);
 }
 
-/* Connected once, to a server that is gone; the next connect will be held up. */
-static void begin(uint64_t seed, enum ist_transport transport) {
+/* Connected once, to a server that is gone; the next connect will be held up so long, unless it is let go. */
+static void begin(uint64_t seed, enum ist_transport transport, uint32_t patience_ms) {
     house_begin((struct house_options){.seed = seed});
     client = house_client_of(transport);
     house_restart(false);
     while (ist_client_incarnation(client) != 0) {
         (void)ist_client_process(client); /* finds out that the server is gone */
     }
+    ist_hca_set_patience(house_hca(), patience_ms);
     ist_hca_hold_neighbours(house_device("client"), true);
 }
 
@@ -56,7 +58,7 @@ static void end(void) {
 static void test_connect__address_is_asked_for__no_call_waits(void **state) {
     (void)state;
     struct waiting waiting;
-    begin(1, IST_TRANSPORT_RDMA);
+    begin(1, IST_TRANSPORT_RDMA, LONG_MS);
     ping(0, &waiting);
     process_until_held_up();
     for (unsigned i = 0; i < 100; i++) {
@@ -76,7 +78,7 @@ static void test_connect__address_is_asked_for__no_call_waits(void **state) {
 static void test_connect__address_is_asked_for__deadlines_are_kept(void **state) {
     (void)state;
     struct waiting waiting;
-    begin(2, IST_TRANSPORT_RDMA);
+    begin(2, IST_TRANSPORT_RDMA, 1000);
     ping(DEADLINE_NS, &waiting);
     process_until_done(&waiting);
     assert_int_equal(waiting.status, IST_TIMEOUT);
@@ -91,7 +93,7 @@ static void test_connect__address_is_asked_for__deadlines_are_kept(void **state)
 static void test_auto__nobody_has_the_address__tcp(void **state) {
     (void)state;
     struct waiting waiting;
-    begin(3, IST_TRANSPORT_AUTO);
+    begin(3, IST_TRANSPORT_AUTO, 50);
     ping(0, &waiting);
     process_until_done(&waiting);
     assert_int_equal(waiting.status, IST_OK);
@@ -105,7 +107,7 @@ static void test_auto__nobody_has_the_address__tcp(void **state) {
 static void test_auto__device_fails_meanwhile__tcp(void **state) {
     (void)state;
     struct waiting waiting;
-    begin(4, IST_TRANSPORT_AUTO);
+    begin(4, IST_TRANSPORT_AUTO, LONG_MS);
     ping(0, &waiting);
     process_until_held_up();
     struct ist_hca_device *device = house_device("client");
@@ -122,7 +124,7 @@ static void test_auto__device_fails_meanwhile__tcp(void **state) {
 static void test_connect__server_ends_meanwhile__peer_then_the_next(void **state) {
     (void)state;
     struct waiting waiting;
-    begin(5, IST_TRANSPORT_RDMA);
+    begin(5, IST_TRANSPORT_RDMA, LONG_MS);
     ping(0, &waiting);
     process_until_held_up();
     house_restart(true);
