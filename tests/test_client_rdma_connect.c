@@ -1,7 +1,8 @@
-/* The client over RDMA while it connects anew, and the network does not say who has the server's address: a thread of its
- * own waits for that, and nobody else. */
+/* The client over RDMA while something takes its time: the network does not say who has the server's address, or the device
+ * pins memory. Nobody else waits for that. */
 #include "tests/rdma_house.h"
 
+#include <pthread.h>
 #include <string.h>
 
 #define DEADLINE_NS 20000000ull
@@ -137,6 +138,71 @@ static void test_connect__server_ends_meanwhile__peer_then_the_next(void **state
     end();
 }
 
+/* ---- memory ------------------------------------------------------------------------------------------------- */
+
+static uint8_t small[4096], large[1 << 20];
+
+static void *register_large(void *arg) {
+    enum ist_status *status = arg;
+    *status = ist_memory_register(client, large, sizeof(large));
+    return NULL;
+}
+
+static enum ist_status put_from(const uint8_t *memory) {
+    struct ist_put_item put = {.key = {"k", 1}, .value = memory, .value_bytes = sizeof(small)};
+    return ist_put(client, &put, 1, 0, 0);
+}
+
+static pthread_t begin_register(uint64_t seed, enum ist_status *status) {
+    pthread_t thread;
+    house_begin((struct house_options){.seed = seed});
+    client = house_client_of(IST_TRANSPORT_RDMA);
+    assert_int_equal(ist_memory_register(client, small, sizeof(small)), IST_OK);
+    ist_hca_set_patience(house_hca(), LONG_MS);
+    ist_hca_hold_registrations(house_device("client"), true);
+    assert_int_equal(pthread_create(&thread, NULL, register_large, status), 0);
+    while (ist_hca_waiting(house_hca()) == 0) {
+        assert_int_equal(ist_ping(client, 0), IST_OK);
+    }
+    return thread;
+}
+
+static void test_register__takes_its_time__others_go_on(void **state) {
+    (void)state;
+    enum ist_status status = IST_AGAIN;
+    pthread_t thread = begin_register(6, &status);
+    for (unsigned i = 0; i < 10; i++) {
+        assert_int_equal(put_from(small), IST_OK);
+    }
+    assert_int_equal(put_from(large), IST_INVALID); /* not yet */
+    assert_int_equal(ist_hca_waiting(house_hca()), 1);
+    ist_hca_hold_registrations(house_device("client"), false);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(status, IST_OK);
+    assert_int_equal(put_from(large + 5), IST_OK);
+    end();
+}
+
+/* It is registered with the next one. */
+static void test_register__device_fails_meanwhile__remembered(void **state) {
+    (void)state;
+    struct ist_hca_device_config config;
+    enum ist_status status = IST_AGAIN;
+    pthread_t thread = begin_register(7, &status);
+    struct ist_hca_device *device = house_device("client");
+    ist_hca_device_fatal(device);
+    while (put_from(small) != IST_DEVICE) { /* finds out, and that there is no other */
+    }
+    ist_hca_hold_registrations(device, false);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(status, IST_OK);
+    ist_hca_device_config_roce(&config, "client", 1);
+    assert_non_null(ist_hca_add_device(house_hca(), &config));
+    assert_int_equal(put_from(large + 5), IST_OK);
+    assert_int_equal(ist_client_transport(client), IST_TRANSPORT_RDMA);
+    end();
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_connect__address_is_asked_for__no_call_waits),
@@ -144,6 +210,8 @@ int main(void) {
         cmocka_unit_test(test_auto__nobody_has_the_address__tcp),
         cmocka_unit_test(test_auto__device_fails_meanwhile__tcp),
         cmocka_unit_test(test_connect__server_ends_meanwhile__peer_then_the_next),
+        cmocka_unit_test(test_register__takes_its_time__others_go_on),
+        cmocka_unit_test(test_register__device_fails_meanwhile__remembered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

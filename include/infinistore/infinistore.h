@@ -158,7 +158,8 @@ size_t ist_client_in_flight(const struct ist_client *client);
  * calls wait meanwhile. Giving up a connect half-way may, for about a second, while the network is asked for the server's
  * hardware address. */
 
-/* The memory must stay mapped until it is unregistered, or the client freed. May take seconds for many GiB.
+/* The memory must stay mapped until it is unregistered, or the client freed. May take seconds for many GiB, while other
+ * threads' calls go on.
  * Returns OK; INVALID (no bytes, not mapped or not writable), NO_MEMORY (no more memory can be locked: see ulimit -l),
  * TOO_BIG (above the device's limit), DEVICE (the device refuses). */
 enum ist_status ist_memory_register(struct ist_client *client, void *address, size_t bytes);

@@ -525,9 +525,42 @@ void ist_driver_why_tcp(struct ist_driver *driver, char *why, size_t why_bytes) 
 
 /* ---- memory -------------------------------------------------------------------------------------------- */
 
+/* To pin many GiB takes seconds: others go on meanwhile. Returns AGAIN when there is another device, or none, afterwards. */
+static enum ist_status try_register(struct ist_driver *driver, const struct ist_region_source *source) {
+    struct ist_link *link = &driver->connection.link;
+    struct ist_region region = {0};
+    enum ist_status status = IST_OK;
+    if (ist_regions_add_known(&link->regions, source, &status)) {
+        return status;
+    }
+    struct ist_device_share *share = ist_link_share(link);
+    if (share != NULL) {
+        pthread_mutex_unlock(&driver->lock);
+        status = ist_regions_register(share->device, source, &region);
+        pthread_mutex_lock(&driver->lock);
+    }
+    bool is_needed = status == IST_OK && share == link->share;
+    if (share != link->share) {
+        status = IST_AGAIN;
+    } else if (is_needed && ist_regions_add_known(&link->regions, source, &status)) {
+        is_needed = false; /* another thread has done the same */
+    } else if (is_needed) {
+        status = ist_regions_insert(&link->regions, source, &region);
+        is_needed = status == IST_OK;
+    }
+    if (!is_needed) {
+        ist_region_drop(&region);
+    }
+    ist_link_unshare(link, share);
+    return status;
+}
+
 enum ist_status ist_driver_register(struct ist_driver *driver, const struct ist_region_source *source) {
+    enum ist_status status;
     pthread_mutex_lock(&driver->lock);
-    enum ist_status status = ist_regions_add(&driver->connection.link.regions, source);
+    do {
+        status = try_register(driver, source);
+    } while (status == IST_AGAIN);
     pthread_mutex_unlock(&driver->lock);
     return status;
 }

@@ -71,6 +71,20 @@ static enum ist_status fail(struct ist_link *link, enum ist_status status, const
     return status;
 }
 
+struct ist_device_share *ist_link_share(struct ist_link *link) {
+    if (link->share != NULL) {
+        link->share->users++;
+    }
+    return link->share;
+}
+
+void ist_link_unshare(struct ist_link *link, struct ist_device_share *share) {
+    if (share != NULL && --share->users == 0) {
+        ist_device_close(share->device);
+        ist_release(link->alloc, share);
+    }
+}
+
 static enum ist_status open_device(struct ist_link *link) {
     const struct ist_device_config config = {
         .name = link->config.device[0] == '\0' ? NULL : link->config.device,
@@ -86,17 +100,25 @@ static enum ist_status open_device(struct ist_link *link) {
     if (link->device != NULL) {
         return link->port_down ? fail(link, IST_DEVICE, "the port is down") : IST_OK;
     }
-    enum ist_status status = ist_device_open(&config, &link->device, link->why, sizeof(link->why));
+    struct ist_device_share *share = ist_allocate_zeroed(link->alloc, 1, sizeof(*share));
+    if (share == NULL) {
+        return fail(link, IST_NO_MEMORY, "out of memory");
+    }
+    enum ist_status status = ist_device_open(&config, &share->device, link->why, sizeof(link->why));
     if (status != IST_OK) {
+        ist_release(link->alloc, share);
         return status;
     }
-    link->device_generation++;
-    status = ist_regions_attach(&link->regions, link->device, link->why, sizeof(link->why));
+    share->users = 1;
+    status = ist_regions_attach(&link->regions, share->device, link->why, sizeof(link->why));
     if (status != IST_OK) {
-        ist_device_close(link->device);
-        link->device = NULL;
+        ist_link_unshare(link, share);
+        return status;
     }
-    return status;
+    link->share = share;
+    link->device = share->device;
+    link->device_generation++;
+    return IST_OK;
 }
 
 static uint32_t random_packet_number(void) {
@@ -226,7 +248,8 @@ void ist_link_drop_device(struct ist_link *link) {
     ist_link_close(link);
     if (link->device != NULL) {
         ist_regions_detach(&link->regions);
-        ist_device_close(link->device);
+        ist_link_unshare(link, link->share);
+        link->share = NULL;
         link->device = NULL;
         link->device_generation++;
     }

@@ -31,6 +31,12 @@ struct ist_reacher;
 #define IST_LINK_MESSAGES 16u
 #define IST_LINK_MESSAGE_BYTES 4096u
 
+/* A device, for as long as somebody works with it. */
+struct ist_device_share {
+    struct ist_device *device; /* owned */
+    size_t users;
+};
+
 struct ist_link_config {
     char device[IST_LINK_NAME_BYTES]; /* "": the first with an active port */
     unsigned port;
@@ -52,7 +58,8 @@ struct ist_link {
     const struct ist_alloc *alloc;
     struct ist_log log; /* writes into told */
     struct ist_regions regions;
-    struct ist_device *device;
+    struct ist_device_share *share; /* NULL: there is none */
+    struct ist_device *device;      /* of it */
     struct ist_completion *completion;
     struct ist_queue_pair *queue_pair;
     struct ist_queue_pair_end peer;
@@ -86,6 +93,11 @@ enum ist_status ist_link_connected(struct ist_link *link);
 void ist_link_close(struct ist_link *link);
 /* Closes that, too, and remembers what is to be registered with the next one. */
 void ist_link_drop_device(struct ist_link *link);
+
+/* For who works with the device where the link may get another one meanwhile; NULL: there is none. It stays open until it is
+ * given back, from which time on nothing that was made on it may be left but what is in `regions`. */
+struct ist_device_share *ist_link_share(struct ist_link *link);
+void ist_link_unshare(struct ist_link *link, struct ist_device_share *share); /* NULL is legal */
 
 /* Descriptors to wait for, readable; -1: none. */
 int ist_link_messages_fd(const struct ist_link *link);

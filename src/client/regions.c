@@ -128,14 +128,22 @@ static bool make_room(struct ist_regions *regions) {
     return true;
 }
 
-static enum ist_status enrol(const struct ist_regions *regions, struct ist_known_region *item) {
-    uint64_t bytes = item->end - item->address;
-    if (item->fd >= 0) {
-        return ist_region_register_dmabuf(regions->device, item->fd, item->offset, bytes, item->address,
-                                          IST_MEMORY_REMOTE, &item->region);
+enum ist_status ist_regions_register(const struct ist_device *device,
+                                     const struct ist_region_source *source,
+                                     struct ist_region *region) {
+    if (source->fd >= 0) {
+        return ist_region_register_dmabuf(device, source->fd, source->offset, source->bytes,
+                                          source->address, IST_MEMORY_REMOTE, region);
     }
-    return ist_region_register(regions->device, (void *)(uintptr_t)item->address, bytes,
-                               IST_MEMORY_REMOTE, &item->region);
+    return ist_region_register(device, (void *)(uintptr_t)source->address, source->bytes,
+                               IST_MEMORY_REMOTE, region);
+}
+
+static struct ist_region_source source_of(const struct ist_known_region *item) {
+    return (struct ist_region_source){.address = item->address,
+                                      .bytes = item->end - item->address,
+                                      .fd = item->fd,
+                                      .offset = item->offset};
 }
 
 static enum ist_status add_again(struct ist_known_region *item,
@@ -147,14 +155,21 @@ static enum ist_status add_again(struct ist_known_region *item,
     return IST_OK;
 }
 
-enum ist_status ist_regions_add(struct ist_regions *regions, const struct ist_region_source *source) {
+bool ist_regions_add_known(struct ist_regions *regions, const struct ist_region_source *source,
+                           enum ist_status *status) {
     if (source->bytes == 0 || source->address == 0 || source->bytes > UINT64_MAX - source->address) {
-        return IST_INVALID;
+        *status = IST_INVALID;
+        return true;
     }
     struct ist_known_region *known = exactly(regions, source->address, source->bytes);
     if (known != NULL) {
-        return add_again(known, source);
+        *status = add_again(known, source);
     }
+    return known != NULL;
+}
+
+enum ist_status ist_regions_insert(struct ist_regions *regions, const struct ist_region_source *source,
+                                   const struct ist_region *region) {
     if (!make_room(regions)) {
         return IST_NO_MEMORY;
     }
@@ -162,17 +177,13 @@ enum ist_status ist_regions_add(struct ist_regions *regions, const struct ist_re
                                    .end = source->address + source->bytes,
                                    .fd = -1,
                                    .offset = source->offset,
-                                   .times = 1};
+                                   .times = 1,
+                                   .region = *region};
     if (source->fd >= 0) {
         new.fd = fcntl(source->fd, F_DUPFD_CLOEXEC, 0); /* for the next device */
         if (new.fd < 0) {
             return IST_INVALID;
         }
-    }
-    enum ist_status status = regions->device == NULL ? IST_OK : enrol(regions, &new);
-    if (status != IST_OK) {
-        forget(&new);
-        return status;
     }
     size_t at = place_of(regions, new.address, new.end);
     memmove(&regions->items[at + 1], &regions->items[at], (regions->count - at) * sizeof(new));
@@ -181,6 +192,24 @@ enum ist_status ist_regions_add(struct ist_regions *regions, const struct ist_re
     regions->device_memory += new.fd >= 0;
     set_highest_ends(regions, at);
     return IST_OK;
+}
+
+enum ist_status ist_regions_add(struct ist_regions *regions, const struct ist_region_source *source) {
+    enum ist_status status = IST_OK;
+    struct ist_region region = {0};
+    if (ist_regions_add_known(regions, source, &status)) {
+        return status;
+    }
+    if (regions->device != NULL) {
+        status = ist_regions_register(regions->device, source, &region);
+    }
+    if (status == IST_OK) {
+        status = ist_regions_insert(regions, source, &region);
+    }
+    if (status != IST_OK) {
+        ist_region_drop(&region);
+    }
+    return status;
 }
 
 enum ist_status ist_regions_remove(struct ist_regions *regions, uint64_t address, uint64_t bytes) {
@@ -217,10 +246,11 @@ enum ist_status ist_regions_attach(struct ist_regions *regions, const struct ist
     regions->device = device;
     for (size_t i = 0; i < regions->count; i++) {
         struct ist_known_region *item = &regions->items[i];
-        enum ist_status status = enrol(regions, item);
+        const struct ist_region_source source = source_of(item);
+        enum ist_status status = ist_regions_register(device, &source, &item->region);
         if (status != IST_OK) {
             snprintf(why, why_bytes, "%" PRIu64 " bytes of memory cannot be registered: %s",
-                     item->end - item->address, ist_regions_why(status));
+                     source.bytes, ist_regions_why(status));
             ist_regions_detach(regions);
             return status;
         }

@@ -36,6 +36,17 @@ void ist_regions_fini(struct ist_regions *regions);
 /* Once more when it is known already. Returns OK; INVALID (no bytes, an address that wraps, not mapped; the same range as
  * memory of another kind); NO_MEMORY, TOO_BIG, DEVICE as ist_region_register() has them. */
 enum ist_status ist_regions_add(struct ist_regions *regions, const struct ist_region_source *source);
+/* The same in steps, for those who register without making others wait: only the second one takes time, and it touches no
+ * set. */
+/* True: it was known, and `status` is the answer; or it cannot be, and that is INVALID. */
+bool ist_regions_add_known(struct ist_regions *regions, const struct ist_region_source *source,
+                           enum ist_status *status);
+/* region: owned on OK. */
+enum ist_status ist_regions_register(const struct ist_device *device,
+                                     const struct ist_region_source *source, struct ist_region *region);
+/* Not known; region: of the set's device, or zeroed when it has none; transferred on OK. Returns OK, NO_MEMORY, INVALID. */
+enum ist_status ist_regions_insert(struct ist_regions *regions, const struct ist_region_source *source,
+                                   const struct ist_region *region);
 /* Added once less; then the NIC touches it no more. Returns OK, NOT_FOUND (no such range). */
 enum ist_status ist_regions_remove(struct ist_regions *regions, uint64_t address, uint64_t bytes);
 /* Would that be the last? */
