@@ -169,7 +169,17 @@ static void lower_oom_score(const struct ist_log *log) {
     }
 }
 
+/* The next socket would take the place of a closed one, and the log be written to a client. */
+static void occupy_standard_descriptors(void) {
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF) {
+            (void)!open("/dev/null", O_RDWR); /* the lowest free number is this one */
+        }
+    }
+}
+
 uint64_t ist_machine_prepare(const struct ist_log *log) {
+    occupy_standard_descriptors();
     signal(SIGPIPE, SIG_IGN);
     lower_oom_score(log);
     return raise_descriptors(log);

@@ -13,8 +13,8 @@
 uint64_t ist_machine_available_bytes(const char *root);
 
 /* What a process needs before it serves thousands of sockets: SIGPIPE ignored, as many descriptors as
- * allowed, and to be the last that the kernel kills, where permitted. Logs what it could not get. Returns
- * how many descriptors there can be. */
+ * allowed, standard descriptors that nothing else takes, and to be the last that the kernel kills, where
+ * permitted. Logs what it could not get. Returns how many descriptors there can be. */
 uint64_t ist_machine_prepare(const struct ist_log *log);
 
 #endif

@@ -206,6 +206,9 @@ static void start_child(const struct command *command, const struct server_setup
     for (size_t i = 0; setup->environment != NULL && setup->environment[i] != NULL; i++) {
         putenv((char *)(uintptr_t)setup->environment[i]);
     }
+    for (int fd = 0; setup->streams_closed && fd <= 2; fd++) {
+        close(fd);
+    }
     execvp(command->arguments[0], (char *const *)(uintptr_t)command->arguments);
     _exit(127);
 }

@@ -40,6 +40,7 @@ struct server_setup {
     uint64_t descriptors;           /* RLIMIT_NOFILE; 0: unchanged */
     uint16_t service_port;          /* 0: any */
     bool any_host;                  /* do not say --host 127.0.0.1 */
+    bool streams_closed;            /* no standard input, output and error */
 };
 
 /* Starts a daemon and returns when it says that it is ready. Up to 4 at a time. */

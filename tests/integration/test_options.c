@@ -340,6 +340,26 @@ static void test_auto_increase__pool_fills__grows_up_to_its_limit(void **state) 
     server_stop(server);
 }
 
+/* The log's descriptor must not be a client's connection. */
+static void test_start__without_standard_streams__nothing_takes_their_place(void **state) {
+    (void)state;
+    if (daemon_is_slow()) { /* a wrapper wants them */
+        skip();
+    }
+    const struct server_setup setup = {
+        .options = (const char *const[]){"--prealloc-size", "64M", "--log-level", "debug", NULL},
+        .streams_closed = true};
+    struct server *server = server_start_with(&setup);
+    for (int fd = 0; fd <= 2; fd++) {
+        char path[64], target[64] = "";
+        snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)server->pid, fd);
+        assert_true(readlink(path, target, sizeof(target) - 1) > 0);
+        assert_string_equal(target, "/dev/null");
+    }
+    assert_serves(server->service[0]);
+    server_stop(server);
+}
+
 /* Who set a limit believes that the pool grows. */
 static void test_max_pool_size__without_auto_increase__told(void **state) {
     (void)state;
@@ -393,6 +413,7 @@ int main(void) {
         integration_test(test_unix_socket__left_by_a_dead_process__taken_over),
         integration_test(test_start__pool_of_half_the_machine__serves_before_it_is_populated),
         integration_test(test_auto_increase__pool_fills__grows_up_to_its_limit),
+        integration_test(test_start__without_standard_streams__nothing_takes_their_place),
         integration_test(test_max_pool_size__without_auto_increase__told),
         integration_test(test_periodic_evict__above_its_threshold__down_to_the_other),
     };
