@@ -116,7 +116,6 @@ WRAP(ssize_t, read, (int fd, void *to, size_t bytes), (fd, to, bytes), -1, EIO)
 WRAP(ssize_t, readv, (int fd, const struct iovec *to, int count), (fd, to, count), -1, ECONNRESET)
 WRAP(ssize_t, recv, (int fd, void *to, size_t bytes, int flags), (fd, to, bytes, flags), -1, ECONNRESET)
 WRAP(ssize_t, recvmsg, (int fd, struct msghdr *to, int flags), (fd, to, flags), -1, ECONNRESET)
-WRAP(ssize_t, write, (int fd, const void *from, size_t bytes), (fd, from, bytes), -1, EIO)
 WRAP(ssize_t, writev, (int fd, const struct iovec *from, int count), (fd, from, count), -1, EPIPE)
 WRAP(ssize_t, send, (int fd, const void *from, size_t bytes, int flags), (fd, from, bytes, flags), -1,
      EPIPE)
@@ -144,6 +143,19 @@ WRAP(int, getaddrinfo,
 WRAP(int, pthread_create,
      (pthread_t * thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument),
      (thread, attributes, run, argument), EAGAIN, EAGAIN)
+
+/* What goes to standard error is how a failure is told. */
+__attribute__((visibility("default"))) ssize_t write(int fd, const void *from, size_t bytes) {
+    static ssize_t (*real)(int, const void *, size_t);
+    if (real == NULL) {
+        real = (ssize_t(*)(int, const void *, size_t))dlsym(RTLD_NEXT, "write");
+    }
+    if (fd != STDERR_FILENO && fails(__builtin_return_address(0), "write")) {
+        errno = EIO;
+        return -1;
+    }
+    return real(fd, from, bytes);
+}
 
 __attribute__((visibility("default"))) int open(const char *path, int flags, ...) {
     static int (*real)(const char *, int, ...);

@@ -254,7 +254,10 @@ static enum ist_status make_edge(struct daemon *daemon) {
     if (status == IST_OK) {
         status = listen_everywhere(daemon);
     }
-    return status;
+    if (status == IST_NO_MEMORY) {
+        ist_log_error(&daemon->log, 0, "cannot listen for clients: %s", ist_status_text(status));
+    }
+    return status; /* anything else was logged */
 }
 
 static enum ist_status make_control(struct daemon *daemon) {
