@@ -84,6 +84,24 @@ def test_register_mr__inside_again_overlapping__is_good(connection):
     assert connection.check_exist("other") is False
 
 
+def test_unregister_mr__as_often_as_registered__then_it_is_unknown(connection):
+    slab = bytearray(8192)
+    base = address(slab)
+    write = connection.rdma_write_cache_async
+    for size in (8192, 8192, 4096):
+        connection.register_mr(base, size)
+    assert connection.unregister_mr(base, 8192) == 0
+    assert run(write([("k", 4096)], 4096, base)) == 200
+    assert connection.unregister_mr(slab) == 0
+    with pytest.raises(infinistore.InfiniStoreException, match="register memory first"):
+        run(write([("k", 4096)], 4096, base))
+    assert run(write([("k", 0)], 4096, base)) == 200
+    for wrong in [(base, 8192), (base + 1, 4096), (0, 8), (-1, 8)]:
+        with pytest.raises(infinistore.InfiniStoreException) as caught:
+            connection.unregister_mr(*wrong)
+        assert not isinstance(caught.value, infinistore.InfiniStoreKeyNotFound)
+
+
 @pytest.mark.parametrize("region", [(0, 8), (4096, 0), ((1 << 64) - 8, 16), (-4096, 8)])
 def test_register_mr__nonsense__raises(connection, region):
     with pytest.raises(infinistore.InfiniStoreException):

@@ -334,7 +334,7 @@ class InfinityConnection:
         except (ValueError, OverflowError) as error:
             raise InfiniStoreException(f"unregister memory region failed: {error}", Status.INVALID) from error
         if status != Status.OK:
-            raise failed("unregister memory region failed", status)
+            raise InfiniStoreException(f"unregister memory region failed: {Status(status).name}", Status(status))
         return 0
 
     async def rdma_write_cache_async(self, blocks: Iterable[tuple[Key, int]], block_size: int, ptr: int) -> int:
