@@ -47,7 +47,7 @@ BENCH := bench bench_clock bench_crew bench_grammar bench_json bench_load bench_
 REPLAY := replay replay_client replay_jobs replay_json replay_options replay_plan replay_plot replay_report
 REPLAY += replay_run replay_series replay_server replay_tally replay_traffic
 # the extension module, and the package around it
-PY := channel connection job module registered
+PY := arguments channel connection job memory module registered
 DOCTOR := doctor doctor_connect doctor_device doctor_findings doctor_json doctor_judge_devices \
           doctor_judge_machine doctor_machine doctor_names doctor_options doctor_stream doctor_talk doctor_text
 # the simulator

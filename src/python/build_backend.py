@@ -14,6 +14,7 @@ from typing import Any, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "infinistore"
+BUILT = {"_infinistore.abi3.so", "libinfinistore.so.0", "infinistore"}
 # A zip archive wants a date; a fixed one makes the same wheel of the same files.
 DATE = (2025, 1, 1, 0, 0, 0)
 
@@ -56,9 +57,10 @@ def _metadata() -> dict[str, str]:
 
 
 def _files(package: Path) -> Iterator[tuple[str, bytes, int]]:
-    """(name in the wheel, contents, mode)"""
+    """(name in the wheel, contents, mode). What is left of a source that is no more stays behind."""
+    sources = {path.name for path in (Path(__file__).parent / NAME).iterdir()}
     for path in sorted(package.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
+        if path.is_file() and (path.name in sources | BUILT):
             mode = 0o755 if os.access(path, os.X_OK) else 0o644
             yield f"{NAME}/{path.relative_to(package)}", path.read_bytes(), mode
     for name, text in _metadata().items():

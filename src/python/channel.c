@@ -5,6 +5,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "python/arguments.h"
 #include "python/connection.h"
 #include "python/job.h"
 
@@ -107,10 +108,8 @@ static PyObject *channel_submit(PyObject *object, PyObject *const *args, Py_ssiz
             Py_RETURN_NONE;
         }
     }
-    PyObject *detail = ist_job_detail(job, status);
+    PyObject *result = ist_answer(status, ist_job_detail(job, status));
     ist_job_free(job);
-    PyObject *result = detail == NULL ? NULL : Py_BuildValue("iO", status, detail);
-    Py_XDECREF(detail);
     return result;
 }
 

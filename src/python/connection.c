@@ -4,6 +4,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "python/arguments.h"
+#include "python/memory.h"
+
 #define ERROR_BYTES 512
 /* What a value of unknown length is expected to have at first: a smaller one costs nothing, as memory that is not
  * touched is not there; a larger one a second round trip. */
@@ -175,41 +178,6 @@ static PyObject *connection_close(PyObject *object, PyObject *unused) {
 
 /* ---- calls --------------------------------------------------------------------------------------------- */
 
-static bool number_of(PyObject *object, uint64_t *value) {
-    unsigned long long result = PyLong_AsUnsignedLongLong(object);
-    *value = result;
-    return result != (unsigned long long)-1 || PyErr_Occurred() == NULL;
-}
-
-/* As many numbers as there are arguments, all unsigned. */
-static bool numbers_of(PyObject *const *args, Py_ssize_t given, uint64_t *values, Py_ssize_t wanted) {
-    if (given != wanted) {
-        PyErr_Format(PyExc_TypeError, "%zd arguments are wanted", wanted);
-        return false;
-    }
-    for (Py_ssize_t i = 0; i < wanted; i++) {
-        if (!number_of(args[i], &values[i])) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* (status, detail); detail: stolen. */
-static PyObject *answer(int status, PyObject *detail) {
-    if (detail == NULL) {
-        return NULL;
-    }
-    PyObject *pair = Py_BuildValue("iO", status, detail);
-    Py_DECREF(detail);
-    return pair;
-}
-
-static PyObject *none(void) {
-    Py_INCREF(Py_None);
-    return Py_None;
-}
-
 static int run(struct ist_connection_object *self, struct ist_job *job, uint64_t timeout_ns) {
     struct ist_client *client = ist_connection_enter(self);
     if (client == NULL) {
@@ -230,7 +198,7 @@ static PyObject *connection_call(PyObject *object, PyObject *const *args, Py_ssi
         PyErr_SetString(PyExc_TypeError, "call(kind, keys, values, flags, timeout_ns)");
         return NULL;
     }
-    if (!number_of(args[0], &kind) || !numbers_of(args + 3, 2, numbers, 2)) {
+    if (!ist_number_of(args[0], &kind) || !ist_numbers_of(args + 3, 2, numbers, 2)) {
         return NULL;
     }
     const struct ist_job_memory memory = ist_connection_memory(self);
@@ -242,7 +210,7 @@ static PyObject *connection_call(PyObject *object, PyObject *const *args, Py_ssi
     if (status == IST_OK) {
         status = run(self, job, numbers[1]);
     }
-    PyObject *result = answer(status, ist_job_detail(job, status));
+    PyObject *result = ist_answer(status, ist_job_detail(job, status));
     ist_job_free(job);
     return result;
 }
@@ -282,7 +250,7 @@ static PyObject *connection_read(PyObject *object, PyObject *const *args, Py_ssi
         PyErr_SetString(PyExc_TypeError, "read(key, timeout_ns)");
         return NULL;
     }
-    if (!number_of(args[1], &timeout_ns) || !ist_job_key(args[0], &item.key)) {
+    if (!ist_number_of(args[1], &timeout_ns) || !ist_job_key(args[0], &item.key)) {
         return NULL;
     }
     uint64_t start_ns = now_ns(), left_ns = timeout_ns;
@@ -298,19 +266,19 @@ static PyObject *connection_read(PyObject *object, PyObject *const *args, Py_ssi
     if (status == IST_OK && PyByteArray_Resize(buffer, (Py_ssize_t)item.value_bytes) == 0) {
         self->expected_bytes =
             item.value_bytes > EXPECTED_BYTES_MIN ? item.value_bytes : EXPECTED_BYTES_MIN;
-        return answer(status, buffer);
+        return ist_answer(status, buffer);
     }
     Py_XDECREF(buffer);
     if (status == IST_JOB_EXCEPTION || status == IST_OK) {
         return NULL;
     }
-    return answer(status == IST_TOO_SMALL ? IST_TIMEOUT : status, none());
+    return ist_answer(status == IST_TOO_SMALL ? IST_TIMEOUT : status, ist_none());
 }
 
 static PyObject *connection_purge(PyObject *object, PyObject *const *args, Py_ssize_t count) {
     struct ist_connection_object *self = (struct ist_connection_object *)object;
     uint64_t timeout_ns, purged = 0;
-    if (!numbers_of(args, count, &timeout_ns, 1)) {
+    if (!ist_numbers_of(args, count, &timeout_ns, 1)) {
         return NULL;
     }
     enum ist_status status = IST_PEER;
@@ -321,13 +289,13 @@ static PyObject *connection_purge(PyObject *object, PyObject *const *args, Py_ss
         PyEval_RestoreThread(thread);
         ist_connection_leave(self);
     }
-    return answer((int)status, PyLong_FromUnsignedLongLong(purged));
+    return ist_answer((int)status, PyLong_FromUnsignedLongLong(purged));
 }
 
 static PyObject *connection_ping(PyObject *object, PyObject *const *args, Py_ssize_t count) {
     struct ist_connection_object *self = (struct ist_connection_object *)object;
     uint64_t timeout_ns;
-    if (!numbers_of(args, count, &timeout_ns, 1)) {
+    if (!ist_numbers_of(args, count, &timeout_ns, 1)) {
         return NULL;
     }
     enum ist_status status = IST_PEER;
@@ -338,7 +306,7 @@ static PyObject *connection_ping(PyObject *object, PyObject *const *args, Py_ssi
         PyEval_RestoreThread(thread);
         ist_connection_leave(self);
     }
-    return answer((int)status, none());
+    return ist_answer((int)status, ist_none());
 }
 
 static PyObject *dictionary_of(const struct ist_metrics *metrics) {
@@ -356,7 +324,7 @@ static PyObject *dictionary_of(const struct ist_metrics *metrics) {
 static PyObject *connection_stat(PyObject *object, PyObject *const *args, Py_ssize_t count) {
     struct ist_connection_object *self = (struct ist_connection_object *)object;
     uint64_t timeout_ns;
-    if (!numbers_of(args, count, &timeout_ns, 1)) {
+    if (!ist_numbers_of(args, count, &timeout_ns, 1)) {
         return NULL;
     }
     enum ist_status status = IST_PEER;
@@ -368,101 +336,9 @@ static PyObject *connection_stat(PyObject *object, PyObject *const *args, Py_ssi
         PyEval_RestoreThread(thread);
         ist_connection_leave(self);
     }
-    PyObject *result = answer((int)status, dictionary_of(metrics));
+    PyObject *result = ist_answer((int)status, dictionary_of(metrics));
     ist_metrics_free(metrics);
     return result;
-}
-
-/* ---- memory -------------------------------------------------------------------------------------------- */
-
-/* (address, bytes), both sensible. */
-static bool region_of(PyObject *const *args, Py_ssize_t count, uint64_t region[2]) {
-    uint64_t end;
-    if (!numbers_of(args, count, region, 2)) {
-        return false;
-    }
-    if (region[0] == 0 || region[1] == 0 || __builtin_add_overflow(region[0], region[1], &end)) {
-        PyErr_SetString(PyExc_ValueError, "no such memory");
-        return false;
-    }
-    return true;
-}
-
-/* What a call on a range answers. */
-typedef enum ist_status (*region_call_fn)(struct ist_client *client, void *address, size_t bytes);
-
-static int call_on_region(struct ist_connection_object *self, region_call_fn call,
-                          const uint64_t region[2]) {
-    struct ist_client *client = ist_connection_enter(self);
-    if (client == NULL) {
-        return IST_PEER;
-    }
-    PyThreadState *thread = PyEval_SaveThread();
-    enum ist_status status = call(client, (void *)(uintptr_t)region[0], region[1]);
-    PyEval_RestoreThread(thread);
-    ist_connection_leave(self);
-    return (int)status;
-}
-
-static enum ist_status unregister_memory(struct ist_client *client, void *address, size_t bytes) {
-    return ist_memory_unregister(client, address, bytes);
-}
-
-/* Keeps in the own table what the library has taken into its own. */
-static PyObject *remember(struct ist_connection_object *self, int status, const uint64_t region[2]) {
-    if (status == IST_OK && ist_registered_reserve(&self->registered)) {
-        ist_registered_add(&self->registered, region[0], region[1]);
-    } else if (status == IST_OK) {
-        (void)call_on_region(self, unregister_memory, region);
-        status = IST_NO_MEMORY;
-    }
-    return PyLong_FromLong(status);
-}
-
-static PyObject *connection_register(PyObject *object, PyObject *const *args, Py_ssize_t count) {
-    struct ist_connection_object *self = (struct ist_connection_object *)object;
-    uint64_t region[2];
-    if (!region_of(args, count, region)) {
-        return NULL;
-    }
-    return remember(self, call_on_region(self, ist_memory_register, region), region);
-}
-
-/* register_dmabuf(fd, offset, address, bytes) */
-static PyObject *connection_register_dmabuf(PyObject *object, PyObject *const *args, Py_ssize_t count) {
-    struct ist_connection_object *self = (struct ist_connection_object *)object;
-    uint64_t file[2], region[2];
-    if (count != 4) {
-        PyErr_SetString(PyExc_TypeError, "register_dmabuf(fd, offset, address, bytes)");
-        return NULL;
-    }
-    if (!numbers_of(args, 2, file, 2) || !region_of(args + 2, 2, region)) {
-        return NULL;
-    }
-    int status = IST_PEER;
-    struct ist_client *client = ist_connection_enter(self);
-    if (client != NULL) {
-        PyThreadState *thread = PyEval_SaveThread();
-        enum ist_status answered = ist_memory_register_dmabuf(client, (int)file[0], file[1], region[1],
-                                                              (void *)(uintptr_t)region[0]);
-        PyEval_RestoreThread(thread);
-        ist_connection_leave(self);
-        status = (int)answered;
-    }
-    return remember(self, status, region);
-}
-
-static PyObject *connection_unregister(PyObject *object, PyObject *const *args, Py_ssize_t count) {
-    struct ist_connection_object *self = (struct ist_connection_object *)object;
-    uint64_t region[2];
-    if (!region_of(args, count, region)) {
-        return NULL;
-    }
-    int status = call_on_region(self, unregister_memory, region);
-    if (status == IST_OK) {
-        ist_registered_remove(&self->registered, region[0], region[1]);
-    }
-    return PyLong_FromLong(status);
 }
 
 /* ---- figures ------------------------------------------------------------------------------------------- */
@@ -504,9 +380,9 @@ static PyMethodDef methods[] = {
     {"purge", FAST_METHOD(connection_purge), "purge(timeout_ns): (status, how many keys went)"},
     {"ping", FAST_METHOD(connection_ping), "ping(timeout_ns): (status, None)"},
     {"stat", FAST_METHOD(connection_stat), "stat(timeout_ns): (status, {name: value})"},
-    {"register", FAST_METHOD(connection_register), "register(address, bytes): status"},
-    {"unregister", FAST_METHOD(connection_unregister), "unregister(address, bytes): status"},
-    {"register_dmabuf", FAST_METHOD(connection_register_dmabuf),
+    {"register", FAST_METHOD(ist_memory_method_register), "register(address, bytes): status"},
+    {"unregister", FAST_METHOD(ist_memory_method_unregister), "unregister(address, bytes): status"},
+    {"register_dmabuf", FAST_METHOD(ist_memory_method_register_dmabuf),
      "register_dmabuf(fd, offset, address, bytes): status"},
     {"close", connection_close, METH_NOARGS, "Ends what is in flight; calls that block finish."},
     {0},

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import threading
 import time
 from typing import Any, Deque, Sequence
 
 from . import _infinistore
 from .errors import InfiniStoreException, Status
 
-__all__ = ["Channel", "Line"]
+__all__ = ["Channel"]
 
 #: Requests that one loop has on the wire of one connection; more wait their turn here. The library's own limit is
 #: 1,024 for all loops and threads together.
@@ -155,37 +154,3 @@ class Channel:
     def _retire_here(self) -> None:
         self._retired = True
         self._on_ready()
-
-
-class Line:
-    """A client of the C library with a channel for each event loop that uses it. Any thread may use it."""
-
-    def __init__(self, client: _infinistore.Client) -> None:
-        self.client = client
-        self._channels: dict[asyncio.AbstractEventLoop, Channel] = {}
-        self._lock = threading.Lock()
-
-    def channel(self) -> Channel:
-        """That of the running loop."""
-        loop = asyncio.get_running_loop()
-        channel = self._channels.get(loop)
-        if channel is not None:
-            return channel
-        with self._lock:
-            for other, old in list(self._channels.items()):
-                if old.discard_if_loop_is_closed():
-                    del self._channels[other]
-            try:
-                channel = self._channels[loop] = Channel(self.client, loop)
-            except ConnectionError:
-                raise InfiniStoreException("not connected", Status.PEER) from None
-        return channel
-
-    def close(self) -> None:
-        """Ends what is in flight."""
-        with self._lock:
-            self.client.close()
-            channels = list(self._channels.values())
-            self._channels = {}
-        for channel in channels:
-            channel.retire()

@@ -13,10 +13,10 @@ from typing import Any, Iterable, NamedTuple, Sequence, Union
 
 from . import _infinistore, cuda
 from .buffers import address_of, as_array, as_values
-from .channel import Line
-from .config import ANY_DEVICE, LINK_ETHERNET, LINK_IB, TYPE_AUTO, TYPE_RDMA, TYPE_TCP, ClientConfig, ServerConfig
+from .config import LINK_ETHERNET, LINK_IB, TYPE_AUTO, TYPE_RDMA, TYPE_TCP, ClientConfig, ServerConfig
 from .daemon import evict_cache, get_kvmap_len, purge_kv_map, register_server
 from .errors import InfiniStoreException, InfiniStoreKeyNotFound, Status, failed
+from .line import NS_PER_SEC, Line, connect
 from .log import Logger
 
 __all__ = [
@@ -40,7 +40,6 @@ __all__ = [
 ]
 
 Key = Union[str, bytes]
-_NS_PER_SEC = 1_000_000_000
 _FINISHED = 200
 
 
@@ -54,54 +53,6 @@ class GetResult(NamedTuple):
     @property
     def ok(self) -> bool:
         return self.status is Status.OK
-
-
-_TRANSPORTS = {
-    TYPE_TCP: _infinistore.TRANSPORT_TCP,
-    TYPE_RDMA: _infinistore.TRANSPORT_RDMA,
-    TYPE_AUTO: _infinistore.TRANSPORT_AUTO,
-}
-
-
-def _endpoint(config: ClientConfig) -> str:
-    host = str(config.host_addr)
-    if host.startswith("unix:"):
-        return host
-    if ":" in host and not host.startswith("["):
-        host = f"[{host}]"
-    return f"{host}:{config.service_port}"
-
-
-def _device(config: ClientConfig, connection_type: str) -> str | None:
-    """As the original: the device of that name where there is one, else any."""
-    if os.path.exists(f"/sys/class/infiniband/{config.dev_name}"):
-        return config.dev_name
-    if config.dev_name != ANY_DEVICE and connection_type != TYPE_TCP:
-        Logger.warn(f"no RDMA device {config.dev_name} here: any will do")
-    return None
-
-
-def _connect(config: ClientConfig, connection_type: str, timeout_ns: int) -> Line:
-    device = _device(config, connection_type)
-    # A named device has the link that it has; "IB" is the default of who did not think about it.
-    any_link = device is not None or config.link_type != LINK_ETHERNET
-    try:
-        client = _infinistore.Client(
-            _endpoint(config),
-            timeout_ns,
-            int(config.request_timeout * _NS_PER_SEC),
-            _TRANSPORTS[connection_type],
-            device,
-            config.ib_port,
-            _infinistore.LINK_ANY if any_link else _infinistore.LINK_ETHERNET,
-            config.hint_gid_index,
-            Logger.warn,
-        )
-    except ConnectionError as error:
-        status = Status(error.errno)
-        what = "Failed to setup RDMA connection" if status is Status.DEVICE else "Failed to initialize remote connection"
-        raise InfiniStoreException(f"{what}: {error.strerror}", status) from error
-    return Line(client)
 
 
 class InfinityConnection:
@@ -125,7 +76,7 @@ class InfinityConnection:
         self.config = config
         self._line: Line | None = None
         self._beside: Line | None = None
-        self._request_timeout_ns = int(config.request_timeout * _NS_PER_SEC)
+        self._request_timeout_ns = int(config.request_timeout * NS_PER_SEC)
         self._lock = threading.Lock()
         Logger.set_log_level(config.log_level)
         _connections.add(self)
@@ -151,7 +102,7 @@ class InfinityConnection:
         if self.rdma_connected:
             raise InfiniStoreException("Already connected to remote instance")
         connection_type = self.config.effective_connection_type()
-        line = _connect(self.config, connection_type, int(self.config.connect_timeout * _NS_PER_SEC))
+        line = connect(self.config, connection_type, int(self.config.connect_timeout * NS_PER_SEC))
         self.close()
         with self._lock:
             self._line = line
@@ -220,7 +171,7 @@ class InfinityConnection:
         """For memory that is not registered."""
         line = self._beside
         if line is None:
-            line = _connect(self.config, TYPE_TCP, _until(deadline_ns))
+            line = connect(self.config, TYPE_TCP, _until(deadline_ns))
             with self._lock:
                 if self._line is None:
                     line.close()
@@ -233,7 +184,7 @@ class InfinityConnection:
         return line
 
     def _timeout_ns(self, timeout: float | None) -> int:
-        return self._request_timeout_ns if timeout is None else max(int(timeout * _NS_PER_SEC), 1)
+        return self._request_timeout_ns if timeout is None else max(int(timeout * NS_PER_SEC), 1)
 
     def _call(self, kind: int, keys: Sequence[Any], timeout: float | None) -> tuple[int, Any]:
         return self._main().client.call(kind, keys, None, 0, self._timeout_ns(timeout))
