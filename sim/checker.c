@@ -5,6 +5,7 @@
 #include "sim/world.h"
 #include "workload/content.h"
 
+#define PAIRS_MAX 16u /* keys of a get that are compared with each other */
 #define SURE_BYTES 8u /* a value so long tells its version; of shorter ones several may be equal */
 
 struct judge {
@@ -175,6 +176,7 @@ static void judge_value(const struct judge *judge, size_t i) {
         require(judge, "these bytes are of no put of the key", i);
     }
     if (get->value_bytes >= SURE_BYTES) {
+        operation->versions[i] = version;
         require(judge,
                 sim_history_got(judge->world->history, operation->life, version, operation->window), i);
     } else {
@@ -198,6 +200,19 @@ static void judge_too_small(const struct judge *judge, size_t i) {
         }
     }
     refuse(judge, i, get->status, "no put of the key was so long");
+}
+
+/* A get looks at all its keys at one moment. */
+static void judge_together(const struct judge *judge) {
+    const uint64_t *versions = judge->operation->versions;
+    size_t count = judge->spec->count < PAIRS_MAX ? judge->spec->count : PAIRS_MAX;
+    for (size_t i = 0; i < count; i++) {
+        for (size_t j = 0; j < count; j++) {
+            if (versions[i] != SIM_NO_VERSION && versions[j] != SIM_NO_VERSION) {
+                require(judge, sim_history_both(judge->world->history, versions[i], versions[j]), j);
+            }
+        }
+    }
 }
 
 static void judge_get(const struct judge *judge) {
@@ -228,6 +243,7 @@ static void judge_get(const struct judge *judge) {
         default: refuse(judge, i, get->status, "that is no answer to a get");
         }
     }
+    judge_together(judge);
 }
 
 /* ---- the others ---------------------------------------------------------------------------------------- */
@@ -350,7 +366,6 @@ void sim_checker_judge(struct sim_world *world, struct sim_operation *operation)
         }
         return; /* what it changed may have happened or not, now or later: the history knows of it */
     }
-    world->operations_ok++;
     world->keys_done += operation->spec->count == 0 ? 1 : operation->spec->count;
     judge_whole(&judge);
     judge_answer(&judge);

@@ -15,6 +15,8 @@ struct version {
     uint64_t first_end_ns, last_begin_ns; /* of its cluster */
     uint32_t life;                        /* 0: not known */
     bool refused;
+    uint64_t group; /* the first version of its request; SIM_NO_VERSION: it came alone */
+    size_t group_count;
 };
 
 /* The key was surely absent at a moment within; or, in a list of removals, perhaps. */
@@ -171,6 +173,13 @@ uint64_t sim_history_put(struct sim_history *history, unsigned server, uint64_t 
     return version;
 }
 
+void sim_history_together(struct sim_history *history, uint64_t first_version, size_t count) {
+    for (uint64_t version = first_version; version < first_version + count; version++) {
+        history->versions[version].group = first_version;
+        history->versions[version].group_count = count;
+    }
+}
+
 /* ---- order --------------------------------------------------------------------------------------------- */
 
 /* Each began after the other's first end. */
@@ -262,6 +271,20 @@ const char *sim_history_got(struct sim_history *history, uint32_t life, uint64_t
 
 void sim_history_put_refused(struct sim_history *history, uint64_t version) {
     history->versions[version].refused = true;
+}
+
+const char *sim_history_both(const struct sim_history *history, uint64_t version, uint64_t other) {
+    const struct version *seen_one = version_of(history, version),
+                         *seen_other = version_of(history, other);
+    for (uint64_t i = 0; i < seen_one->group_count; i++) {
+        const struct version *sibling = version_of(history, seen_one->group + i);
+        bool is_known = sibling->first_end_ns != SIM_NEVER_NS; /* else it may yet be refused */
+        if (sibling->key == seen_other->key && is_known && seen_other->group != seen_one->group &&
+            seen_other->first_end_ns < sibling->begin_ns) {
+            return "of one request's keys one shows what it wrote, and another what was there before";
+        }
+    }
+    return NULL;
 }
 
 static bool may_remove(const struct gone_list *list, uint32_t life, uint64_t from_ns, uint64_t to_ns) {

@@ -14,6 +14,14 @@
 static int run_seeds(const struct sim_command *command) {
     for (uint64_t seed = command->from; seed <= command->to; seed++) {
         struct sim_figures figures;
+        struct sim_plan plan;
+        sim_plan_draw(&plan, seed);
+        printf("seed %" PRIu64
+               ": %u prefill and %u decode nodes, %u servers%s; workload %s, values up to %" PRIu64
+               " bytes in pools of %" PRIu64 "\n",
+               seed, plan.prefills, plan.decodes, plan.servers, plan.rdma ? ", RDMA" : "",
+               sim_workload_name(command->trace_path != NULL ? SIM_WORKLOAD_TRACE : plan.workload),
+               plan.value_bytes_max, plan.pool_bytes);
         sim_command_run(command, seed, &figures);
         printf("seed %" PRIu64 " passed: %" PRIu64 " requests, %" PRIu64 " keys, %" PRIu64
                " faults, %" PRIu64 " events, %" PRIu64

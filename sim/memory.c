@@ -19,14 +19,7 @@ void *sim_memory_resize(void *memory, size_t count, size_t bytes) {
     return resized;
 }
 
-static void count_in(struct sim_memory *memory, size_t bytes) {
-    memory->live_bytes += bytes;
-    memory->most_bytes =
-        memory->live_bytes > memory->most_bytes ? memory->live_bytes : memory->most_bytes;
-}
-
 static bool fails(struct sim_memory *memory) {
-    memory->calls++;
     if (memory->failing_permille == 0 ||
         !sim_random_happens(&memory->random, memory->failing_permille)) {
         return false;
@@ -44,7 +37,7 @@ static void *sim_allocate(void *context, size_t bytes) {
     IST_ASSERT(head != NULL);
     *head = bytes;
     memory->live++;
-    count_in(memory, bytes);
+    memory->live_bytes += bytes;
     return (char *)head + HEAD_BYTES;
 }
 
@@ -73,7 +66,7 @@ static void *sim_resize(void *context, void *resized, size_t bytes) {
     head = realloc(head, HEAD_BYTES + bytes);
     IST_ASSERT(head != NULL);
     *head = bytes;
-    count_in(memory, bytes);
+    memory->live_bytes += bytes;
     return (char *)head + HEAD_BYTES;
 }
 

@@ -18,7 +18,8 @@ struct sim_memory {
     struct ist_alloc alloc; /* hand this one to the code under test */
     struct sim_random random;
     unsigned failing_permille;
-    uint64_t live, live_bytes, most_bytes, calls, failed;
+    uint64_t live, live_bytes; /* allocations */
+    uint64_t failed;
 };
 void sim_memory_init(struct sim_memory *memory, uint64_t seed, uint64_t number);
 

@@ -72,6 +72,9 @@ static void prepare_puts(struct sim_world *world, struct sim_operation *operatio
         put->value = at;
         at += put->value_bytes;
     }
+    if (spec->count > 1) {
+        sim_history_together(world->history, operation->versions[0], spec->count);
+    }
 }
 
 static void prepare_gets(struct sim_world *world, struct sim_operation *operation,
@@ -79,6 +82,7 @@ static void prepare_gets(struct sim_world *world, struct sim_operation *operatio
     const struct sim_spec *spec = operation->spec;
     uint64_t total = 0;
     operation->gets = sim_memory_new(spec->count, sizeof(struct ist_get_item));
+    operation->versions = sim_memory_new(spec->count, sizeof(uint64_t));
     for (size_t i = 0; i < spec->count; i++) {
         uint64_t bytes = spec->whole_buffers
                              ? world->plan.value_bytes_max

@@ -26,7 +26,8 @@ struct sim_operation {
 
     uint8_t *key_bytes; /* all of them */
     struct ist_key *keys;
-    uint64_t *versions; /* PUT: what each writes; REMOVE: the removal's number in the history */
+    uint64_t *versions; /* PUT: what each writes; GET: what each got, as far as it is sure;
+                        * REMOVE: the removal's number in the history */
     uint64_t purge;     /* the same of a PURGE */
     struct ist_put_item *puts;
     struct ist_get_item *gets;

@@ -48,6 +48,27 @@ size_t sim_server_sessions(const struct sim_server *server) {
 
 /* ---- invariants ---------------------------------------------------------------------------------------- */
 
+/* What a session may take, by the largest requests that these nodes make: whatever else grows is not bounded. */
+static uint64_t session_bytes_max(const struct sim_plan *plan) {
+    uint64_t request_bytes = plan->batch_max * (IST_KEY_BYTES_MAX + 128ull) + (64u << 10);
+    return (plan->depth + 2ull) * 2 * request_bytes + (256u << 10);
+}
+
+static void check_memory(const struct sim_server *server, const struct ist_store_usage *usage) {
+    uint64_t sessions = 0;
+    for (const struct sim_session *session = server->first; session != NULL; session = session->next) {
+        sessions += 2; /* the other one over RDMA */
+    }
+    uint64_t most = server->base_bytes + usage->metadata_bytes +
+                    (sessions + 2) * session_bytes_max(&server->world->plan);
+    if (server->memory.live_bytes > most) {
+        sim_fail(&server->world->journal,
+                 "%llu bytes of memory are used, for %llu sessions at most %llu",
+                 (unsigned long long)server->memory.live_bytes, (unsigned long long)sessions,
+                 (unsigned long long)most);
+    }
+}
+
 static void check_usage(const struct sim_server *server) {
     const struct sim_journal *journal = &server->world->journal;
     struct ist_store_usage usage;
@@ -56,6 +77,7 @@ static void check_usage(const struct sim_server *server) {
         usage.pool_bytes) {
         sim_fail(journal, "pool bytes are not free + reserved + committed + doomed");
     }
+    check_memory(server, &usage);
     struct ist_stats stats;
     ist_engine_stats(server->engine, &stats);
     const struct sim_plan *plan = &server->world->plan;
@@ -363,6 +385,7 @@ void sim_server_start(struct sim_server *server) {
     server->draining = false;
     server->pool = sim_memory_new(world->plan.pool_bytes, 1);
     sim_rdma_open(&server->rdma, server);
+    server->base_bytes = server->memory.live_bytes;
     sim_journal_note(&world->journal, SIM_NOTE_START, server->number, server->life, 0, 0, 0);
     on_growth(server);
 }

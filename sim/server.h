@@ -41,6 +41,7 @@ struct sim_server {
     struct sim_event memory_end; /* of a time in which allocations fail */
     bool draining;
     uint64_t calls, checked_calls; /* of the engine */
+    uint64_t base_bytes;           /* of memory, when it had just started */
     uint64_t evicted_before;       /* entries, in earlier lives */
     uint8_t waste[4096];
 };

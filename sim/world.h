@@ -55,11 +55,11 @@ struct sim_world {
     struct sim_random fault_pace;
     uint64_t operations, faults; /* drawn */
     struct sim_coda *coda;       /* while it runs */
-    uint64_t keys_done, operations_done, operations_ok, operations_remote;
+    uint64_t keys_done, operations_done, operations_remote;
 };
 
 struct sim_figures {
-    uint64_t digest, operations, remote, keys, faults, events, virtual_ns, bytes, evicted, lost;
+    uint64_t digest, operations, remote, keys, faults, events, virtual_ns, bytes, evicted;
 };
 
 /* A run that fails does not return: sim_fail(). */

@@ -183,6 +183,25 @@ static void test_present__nothing_can_be_there__refused(void **state) {
     assert_false(sim_history_may_be_present(f->history, f->life, KEY, window(61, 70)));
 }
 
+/* Two keys of one request, and a get of both. */
+static void test_both__new_beside_old__refused(void **state) {
+    struct fixture *f = *state;
+    uint64_t old = sim_history_put(f->history, SERVER, KEY + 1, 100, 0);
+    assert_null(sim_history_put_done(f->history, f->life, old, window(0, 10)));
+    uint64_t first = sim_history_put(f->history, SERVER, KEY, 100, 20);
+    uint64_t second = sim_history_put(f->history, SERVER, KEY + 1, 100, 20);
+    sim_history_together(f->history, first, 2);
+    assert_null(sim_history_both(f->history, first, second));
+    assert_null(sim_history_both(f->history, second, first));
+    assert_null(sim_history_both(f->history, first, old)); /* the second may yet be refused */
+    assert_null(sim_history_put_done(f->history, f->life, second, window(20, 30)));
+    assert_non_null(sim_history_both(f->history, first, old));
+    assert_null(sim_history_both(f->history, old, first)); /* it came alone */
+    uint64_t newer = sim_history_put(f->history, SERVER, KEY + 1, 100, 15);
+    assert_null(
+        sim_history_both(f->history, first, newer)); /* which of the two was first nobody knows */
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -202,6 +221,7 @@ int main(void) {
         TEST(test_absent__no_reason__lost_once_for_each_eviction),
         TEST(test_absent__put_meanwhile__one_eviction),
         TEST(test_present__nothing_can_be_there__refused),
+        TEST(test_both__new_beside_old__refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
