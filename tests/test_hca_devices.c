@@ -325,6 +325,23 @@ static void test_infiniband__by_lid__data_moves(void **state) {
     pair_fini(&pair);
 }
 
+static void test_set_lid__of_a_connection__told_and_not_heard_any_more(void **state) {
+    (void)state;
+    struct pair_options options;
+    struct pair pair;
+    struct ibv_port_attr port;
+    init_infiniband(&options, 12);
+    pair_init(&pair, &options);
+    ist_hca_set_lid(pair.side[1].device, 1, 700);
+    pair_expect_event(&pair, 1, IBV_EVENT_LID_CHANGE);
+    assert_int_equal(ibv_query_port(pair.side[1].context, 1, &port), 0);
+    assert_int_equal(port.lid, 700);
+    pair_post(&pair, 0,
+              (struct pair_work){IBV_WR_RDMA_WRITE, .id = 1, .bytes = 10, .flags = IBV_SEND_SIGNALED});
+    pair_expect(&pair, pair.side[0].send_cq, 1, IBV_WC_RETRY_EXC_ERR);
+    pair_fini(&pair);
+}
+
 /* Both addresses changed as asked, then a WRITE. */
 static enum ibv_wc_status write_over_infiniband(bool peer_requires, bool global, uint16_t lid_error,
                                                 uint8_t gid_error) {
@@ -408,6 +425,7 @@ int main(void) {
         cmocka_unit_test(test_extended_calls__not_provided__eopnotsupp),
         cmocka_unit_test(test_names__any_number__a_text),
         cmocka_unit_test(test_infiniband__by_lid__data_moves),
+        cmocka_unit_test(test_set_lid__of_a_connection__told_and_not_heard_any_more),
         cmocka_unit_test(test_infiniband__addresses__must_be_the_peers),
         cmocka_unit_test(test_link_layers__of_two_kinds__do_not_meet),
     };

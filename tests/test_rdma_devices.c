@@ -83,6 +83,20 @@ static void test_infiniband__another_subnet__with_a_gid(void **state) {
     exists(&f.clients[0], 1);
 }
 
+static void test_infiniband__another_lid__new_clients_hear_of_it(void **state) {
+    (void)state;
+    setup_with((struct rdma_server_options){.seed = 4, .is_infiniband = true});
+    client_begin(&f.clients[0]);
+    assert_int_equal(f.clients[0].own.lid, 1);
+    ist_hca_set_lid(server(), 1, 500);
+    for (int i = 0; i < 10; i++) {
+        turn();
+    }
+    client_begin(&f.clients[1]);
+    assert_int_equal(f.clients[1].own.lid, 500);
+    put_and_get(&f.clients[1]);
+}
+
 static void test_infiniband__ends_that_cannot_be__invalid(void **state) {
     (void)state;
     setup_with((struct rdma_server_options){.seed = 4, .is_infiniband = true, .shape = shape_grh});
@@ -365,6 +379,7 @@ int main(void) {
         TEST(test_infiniband__one_subnet__by_lid_alone),
         TEST(test_infiniband__port_that_insists__with_a_gid),
         TEST(test_infiniband__another_subnet__with_a_gid),
+        TEST(test_infiniband__another_lid__new_clients_hear_of_it),
         TEST(test_infiniband__ends_that_cannot_be__invalid),
         TEST(test_mtu__differs__the_smaller_one),
         TEST(test_small_device__few_requests_one_read_nothing_inline__all_moves),

@@ -51,6 +51,14 @@ void ist_hca_set_gid(struct ist_hca_device *device, uint8_t number, uint32_t ind
     hca_leave();
 }
 
+void ist_hca_set_lid(struct ist_hca_device *device, uint8_t number, uint16_t lid) {
+    struct ist_hca *hca = hca_enter();
+    hca_note(hca, "lid", number, lid, 0);
+    port_of(device, number)->config.lid = lid;
+    hca_notice_port(device, IBV_EVENT_LID_CHANGE, number);
+    hca_leave();
+}
+
 /* Nothing of it moves any more. */
 static void silence(struct hca_qp *qp) {
     hca_qp_stop(qp);

@@ -261,8 +261,8 @@ static void judge_device(const struct ist_survey_device *device, enum ist_doctor
 void ist_doctor_judge_devices(const struct ist_doctor_facts *facts,
                               struct ist_doctor_findings *findings) {
     const struct ist_survey *survey = facts->survey;
+    judge_modules(facts->machine, findings);
     if (survey->devices_count == 0) {
-        judge_modules(facts->machine, findings);
         judge_no_device(facts, findings);
         return;
     }

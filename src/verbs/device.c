@@ -217,6 +217,14 @@ int ist_device_fd(const struct ist_device *device) {
     return device->context->async_fd;
 }
 
+/* A subnet manager that starts again may give the port another address. */
+static void read_lid(struct ist_device *device) {
+    struct ibv_port_attr attributes;
+    if (ibv_query_port(device->context, (uint8_t)device->port, &attributes) == 0) {
+        device->lid = attributes.lid;
+    }
+}
+
 static void translate(const struct ist_device *device, const struct ibv_async_event *from,
                       struct ist_device_event *event) {
     bool ours = from->element.port_num == (int)device->port;
@@ -257,6 +265,9 @@ enum ist_status ist_device_next_event(struct ist_device *device, struct ist_devi
         return IST_AGAIN;
     }
     translate(device, &from, event);
+    if (from.event_type == IBV_EVENT_LID_CHANGE || from.event_type == IBV_EVENT_PORT_ACTIVE) {
+        read_lid(device);
+    }
     enum ist_log_level level = event->kind == IST_DEVICE_OTHER || event->kind == IST_DEVICE_LAST_RECEIVE
                                    ? IST_LOG_DEBUG
                                    : IST_LOG_WARNING;
