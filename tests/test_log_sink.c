@@ -41,7 +41,8 @@ static void test_write__to_a_pipe__one_line_and_errno_kept(void **state) {
     int ends[2];
     assert_int_equal(pipe(ends), 0);
     errno = ENOSPC;
-    ist_log_sink_write(&ends[1], IST_LOG_DEBUG, 3, "to whom it may concern");
+    struct ist_log_sink sink = {.fd = ends[1]};
+    ist_log_sink_write(&sink, IST_LOG_DEBUG, 3, "to whom it may concern");
     assert_int_equal(errno, ENOSPC);
     char line[IST_LOG_SINK_LINE_MAX] = "";
     assert_true(read(ends[0], line, sizeof(line) - 1) > 0);
@@ -50,12 +51,58 @@ static void test_write__to_a_pipe__one_line_and_errno_kept(void **state) {
     close(ends[1]);
 }
 
+/* The text that was written; its lines are counted. */
+static size_t lines_in(int fd, char *text, size_t bytes) {
+    ssize_t got = read(fd, text, bytes - 1);
+    assert_true(got > 0);
+    text[got] = '\0';
+    size_t lines = 0;
+    for (const char *c = text; *c != '\0'; c++) {
+        lines += *c == '\n';
+    }
+    return lines;
+}
+
+static void test_write__very_many_about_connections__the_first_and_one_that_says_so(void **state) {
+    (void)state;
+    static char text[1 << 16];
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    struct ist_log_sink sink = {.fd = ends[1]};
+    for (uint64_t i = 1; i <= 4 * IST_LOG_SINK_LINES_MAX; i++) {
+        ist_log_sink_write(&sink, IST_LOG_WARNING, i, "garbage");
+    }
+    size_t lines = lines_in(ends[0], text, sizeof(text));
+    /* at most two periods were met */
+    assert_true(lines >= IST_LOG_SINK_LINES_MAX + 1 && lines <= 2 * (IST_LOG_SINK_LINES_MAX + 1));
+    assert_non_null(strstr(text, "WARN  #1 garbage\n"));
+    assert_non_null(strstr(text, "WARN  too many lines about connections"));
+    atomic_store(&sink.lines, 1u << 20); /* also where no more of those are written */
+    ist_log_sink_write(&sink, IST_LOG_WARNING, 0, "of the daemon");
+    ist_log_sink_write(&sink, IST_LOG_DEBUG, 5, "asked for");
+    assert_int_equal(lines_in(ends[0], text, sizeof(text)), 2);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+static void test_count__next_period__begins_anew(void **state) {
+    (void)state;
+    struct ist_log_sink sink = {.fd = -1};
+    assert_int_equal(ist_log_sink_count(&sink, 1000), 0);
+    assert_int_equal(ist_log_sink_count(&sink, 1000), 1);
+    assert_int_equal(ist_log_sink_count(&sink, 1000 + IST_LOG_SINK_PERIOD_SEC - 1), 2);
+    assert_int_equal(ist_log_sink_count(&sink, 1000 + IST_LOG_SINK_PERIOD_SEC), 0);
+    assert_int_equal(ist_log_sink_count(&sink, 1000 + IST_LOG_SINK_PERIOD_SEC), 1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_format__with_a_session__time_level_id_message),
         cmocka_unit_test(test_format__without_a_session__no_id),
         cmocka_unit_test(test_format__longest_message__whole_with_its_newline),
         cmocka_unit_test(test_write__to_a_pipe__one_line_and_errno_kept),
+        cmocka_unit_test(test_write__very_many_about_connections__the_first_and_one_that_says_so),
+        cmocka_unit_test(test_count__next_period__begins_anew),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,8 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "daemon/clock.h"
+#include "infinistore/limits.h"
 
 static const char *level_name(enum ist_log_level level) {
     switch (level) {
@@ -37,14 +39,32 @@ size_t ist_log_sink_format(char line[IST_LOG_SINK_LINE_MAX], struct timespec wal
     return used;
 }
 
+uint64_t ist_log_sink_count(struct ist_log_sink *sink, uint64_t now_sec) {
+    uint64_t period = now_sec / IST_LOG_SINK_PERIOD_SEC;
+    if (atomic_exchange(&sink->period, period) != period) {
+        atomic_store(&sink->lines, 0);
+    }
+    return atomic_fetch_add(&sink->lines, 1);
+}
+
 void ist_log_sink_write(void *context, enum ist_log_level level, uint64_t session,
                         const char *message) {
-    const int *fd = context;
+    struct ist_log_sink *sink = context;
+    int saved = errno; /* callers log in the middle of handling an error */
+    if (session != 0 && level != IST_LOG_DEBUG) {
+        uint64_t before = ist_log_sink_count(sink, ist_clock_ns() / IST_NS_PER_SEC);
+        if (before > IST_LOG_SINK_LINES_MAX) {
+            return;
+        }
+        if (before == IST_LOG_SINK_LINES_MAX) {
+            session = 0;
+            message = "too many lines about connections: no more of them for some seconds";
+        }
+    }
     char line[IST_LOG_SINK_LINE_MAX];
     struct timespec wall;
     clock_gettime(CLOCK_REALTIME, &wall);
     size_t bytes = ist_log_sink_format(line, wall, level, session, message);
-    int saved = errno; /* callers log in the middle of handling an error */
-    (void)!write(*fd, line, bytes);
+    (void)!write(sink->fd, line, bytes);
     errno = saved;
 }

@@ -44,7 +44,7 @@
 struct daemon {
     const struct ist_config *config;
     struct ist_log log;
-    int log_fd;
+    struct ist_log_sink log_sink;
     uint32_t sessions_max;
     uint64_t granule_bytes, pool_bytes, pool_bytes_max;
     struct ist_device *device;             /* NULL: none */
@@ -409,9 +409,9 @@ static void daemon_stop(struct daemon *daemon) {
 }
 
 static int daemon_run(const struct ist_config *config) {
-    struct daemon daemon = {.config = config, .log_fd = STDERR_FILENO};
+    struct daemon daemon = {.config = config, .log_sink = {.fd = STDERR_FILENO}};
     daemon.log = (struct ist_log){
-        .level = config->log_level, .write = ist_log_sink_write, .context = &daemon.log_fd};
+        .level = config->log_level, .write = ist_log_sink_write, .context = &daemon.log_sink};
     bool drained = false;
     enum ist_status status = daemon_start(&daemon);
     if (status == IST_OK) {
