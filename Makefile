@@ -269,7 +269,7 @@ $(B)/obj/gen/%.o: $(B)/gen/%.c
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+	$(CC) $(CPPFLAGS) $(MORE_CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 $(B)/obj/src/wire/codec.o $(B)/obj/src/wire/codec_keys.o: $(B)/gen/wire/infinistore.pb.h
 
 $(CORE): $(BASE_O) $(STORE_O) $(WIRE_O) $(ENGINE_O)
@@ -308,7 +308,7 @@ PY_FILES := $(PY_SOURCES:src/python/infinistore/%=$(PACKAGE)/%)
 PY_CPPFLAGS = $(shell $(PYTHON) -c 'import sys, sysconfig; print("-isystem", sysconfig.get_path("include"), \
     "-DPy_LIMITED_API=0x030B0000" if sys.version_info >= (3, 11) else "")')
 PY_O := $(call objects,python,$(PY))
-$(PY_O): CPPFLAGS += $(PY_CPPFLAGS)
+$(PY_O): MORE_CPPFLAGS = $(PY_CPPFLAGS)
 $(PY_NATIVE): $(PY_O) $(PACKAGE)/libinfinistore.so.0
 	$(CC) -shared -Wl,-rpath,'$$ORIGIN' $(LDFLAGS) -o $@ $^
 # What runs is in use: the new file takes its name.
