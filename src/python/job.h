@@ -1,7 +1,7 @@
 /* One request: what the C library borrows until it is done (items, keys, buffers), with references to the Python
  * objects behind them, so that they stay while the request runs, whatever becomes of who asked. */
-#ifndef IST_PYTHON_OPERATION_H
-#define IST_PYTHON_OPERATION_H
+#ifndef IST_PYTHON_JOB_H
+#define IST_PYTHON_JOB_H
 
 #include "python/native.h"
 #include "python/registered.h"
