@@ -28,6 +28,14 @@ bool sim_server_is_up(const struct sim_server *server) {
     return server->engine != NULL;
 }
 
+bool sim_server_is_whole(const struct sim_server *server) {
+    struct ist_store_usage usage = {0};
+    if (sim_server_is_up(server)) {
+        ist_store_usage(server->store, &usage);
+    }
+    return usage.pool_bytes == server->world->plan.pool_bytes && !server->draining;
+}
+
 uint64_t sim_server_now_ns(const struct sim_server *server) {
     return sim_fabric_now_ns(&server->world->fabric) + server->ahead_ns;
 }

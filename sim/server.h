@@ -55,6 +55,8 @@ void sim_server_start(struct sim_server *server);
 void sim_server_stop(struct sim_server *server, bool abrupt);
 void sim_server_drain(struct sim_server *server);
 bool sim_server_is_up(const struct sim_server *server);
+/* Up, and its pool has all its bytes. */
+bool sim_server_is_whole(const struct sim_server *server);
 
 /* What it evicted in this life. */
 uint64_t sim_server_evicted(const struct sim_server *server);

@@ -133,7 +133,7 @@ static void run_safety(struct sim_world *world) {
 
 static bool all_up(const struct sim_world *world) {
     for (unsigned i = 0; i < world->plan.servers; i++) {
-        if (!sim_server_is_up(&world->servers[i]) || world->servers[i].draining) {
+        if (!sim_server_is_whole(&world->servers[i])) {
             return false;
         }
     }
