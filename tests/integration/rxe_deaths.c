@@ -11,10 +11,11 @@
 #include "tests/integration/rdma.h"
 #include "tests/integration/values.h"
 
-#define POOL "256M"
-#define POOL_BYTES (256 * MIB)
+#define POOL "160M"
+#define POOL_BYTES (160 * MIB)
 #define VALUE_BYTES (3 * MIB + 1)
 #define IN_FLIGHT 8u
+#define PUTS_MAX 40u /* of a victim: all of them fit */
 
 static struct crew crew;
 
@@ -72,13 +73,13 @@ static void on_done(void *arg, enum ist_status status) {
     submit(slot);
 }
 
-/* A put of a new key, or a get of one that was there before. */
+/* A put of a new key while there is room for it, or a get of one that was there before. */
 static void submit(struct slot *slot) {
     struct victim *victim = slot->victim;
     const struct scene *scene = victim->self->arg;
     uint8_t *memory = victim->memory + (size_t)(slot - victim->slots) * VALUE_BYTES;
     enum ist_status status;
-    if (slot->is_put) {
+    if (slot->is_put && victim->self->begun < PUTS_MAX) {
         unsigned number = (unsigned)atomic_fetch_add(&victim->self->begun, 1);
         snprintf(slot->name, sizeof(slot->name), "%s%u", scene->prefix, number);
         value_fill(slot->name, number, memory, VALUE_BYTES);
@@ -192,8 +193,9 @@ static uint64_t kill_busy(struct server *server, struct scene scene, uint64_t se
     uint64_t keys = (uint64_t)server_metric(server, "infinistore_keys_stored");
     struct crew_member *victim = crew_start(&crew, keep_busy, &scene);
     assert_eventually((crew_assert_well(&crew), atomic_load(&victim->done) >= 2));
-    assert_eventually(server_metric(server, "infinistore_pinned_entries") > 0 ||
-                      server_pool_bytes(server, "reserved") > 0);
+    if (!scene.puts) {
+        assert_eventually(server_metric(server, "infinistore_pinned_entries") > 0);
+    }
     crew_kill(&crew, victim);
     uint64_t killed_ns = now_ns();
     assert_eventually(rdma_sessions(server) == sessions);
@@ -221,7 +223,8 @@ static void test_client__killed_in_mid_transfer__no_trace_and_others_unharmed(vo
     assert_eventually(rdma_sessions(server) == 1);
     uint64_t cut = 0, before = bystander->done;
     unsigned rounds = rdma_is_short() ? 1 : 4;
-    for (unsigned round = 0; round < rounds; round++) {
+    for (unsigned round = 0; round < rounds || cut == 0; round++) { /* until one died in mid-put */
+        assert_true(round < 20);
         scene.puts = true;
         cut += kill_busy(server, scene, 1);
         scene.gets = true;
@@ -229,7 +232,6 @@ static void test_client__killed_in_mid_transfer__no_trace_and_others_unharmed(vo
         scene.puts = false;
         (void)kill_busy(server, scene, 1);
     }
-    assert_true(cut > 0); /* else none was killed in mid-put */
     assert_true(bystander->done > before);
     crew_stop(&crew);
     rdma_server_end(server, POOL_BYTES);

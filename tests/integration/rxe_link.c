@@ -55,14 +55,18 @@ static struct ist_client *enter(struct crew_member *self) {
     char error[256] = "";
     struct ist_client *client = NULL;
     const struct ist_client_options options = {.endpoints = role->address,
-                                               .connect_timeout_ns = REQUEST_NS,
                                                .request_timeout_ns =
                                                    role->must_not_fail ? PATIENCE_NS : REQUEST_NS,
                                                .transport = role->transport,
                                                .device = rdma_client_device(),
                                                .warn = ignore_warning,
                                                .warn_arg = &self->time_ns};
-    if (ist_client_new(&options, &client, error, sizeof(error)) != IST_OK) {
+    uint64_t until_ns = now_ns() + PATIENCE_NS; /* nothing is broken yet, but slow it may be */
+    enum ist_status status;
+    do {
+        status = ist_client_new(&options, &client, error, sizeof(error));
+    } while (status != IST_OK && now_ns() < until_ns);
+    if (status != IST_OK) {
         crew_wrong(self, "no connection: %s", error);
     }
     return client;
