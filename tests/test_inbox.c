@@ -208,6 +208,11 @@ static void test_body_end__incomplete__says_what_is_missing(void **state) {
     assert_int_equal(ist_inbox_body_begin(&f.inbox, 20), IST_OK);
     assert_int_equal(ist_inbox_body_end(&f.inbox), 13);
     assert_int_equal(staged(&f), 0);
+    receive(&f, MAX, 40); /* behind something that is consumed */
+    ist_inbox_consume(&f.inbox, 32);
+    assert_int_equal(ist_inbox_body_begin(&f.inbox, 30), IST_OK);
+    assert_int_equal(ist_inbox_body_end(&f.inbox), 22);
+    assert_int_equal(staged(&f), 0);
     fixture_fini(&f);
 }
 

@@ -302,18 +302,20 @@ static void test_short__beyond_the_limit__bulk_goes_first(void **state) {
         put_short(&box, 's', piece, 2);
         take(&box, NAMED_MAX, piece, &done);
     }
-    box.sent_bytes = 0;
-    put_short(&box, 'x', piece, 2);
+    put_short(&box, 'u', limit % piece - 3, 2);
+    take(&box, NAMED_MAX, limit % piece - 3, &done);
+    put_short(&box, 'w', 2, 2);
+    put_short(&box, 'x', 3, 2);
     put_short(&box, 'y', 2, 2);
-    assert_int_equal(take(&box, NAMED_MAX, piece - 1, &done), 0);
+    assert_int_equal(take(&box, NAMED_MAX, 3, &done), 1);
     struct ist_buffer *buffers;
     assert_int_equal(name(&box, 1, &buffers), 1);
-    assert_int_equal(buffers[0].bytes, 1);
+    assert_int_equal(buffers[0].bytes, 2);
     assert_int_equal(name(&box, 0, &buffers), 0);
     box.sent_bytes = 0;
-    assert_int_equal(take(&box, NAMED_MAX, 7, &done), 2);
-    assert_int_equal(take(&box, NAMED_MAX, 7, &done), 1);
-    assert_sent(&box, "xccvvvvyy");
+    assert_int_equal(take(&box, NAMED_MAX, 8, &done), 2);
+    assert_int_equal(take(&box, NAMED_MAX, 8, &done), 1);
+    assert_sent(&box, "xxccvvvvyy");
     box_fini(&box);
 }
 

@@ -140,6 +140,21 @@ static void test_transfer__after_a_long_rest__has_its_whole_time(void **state) {
     talk_end(&talk);
 }
 
+/* It is answered, but its last WRITE holds a block until it completes. */
+static void test_transfer__one_write_behind_its_answer__still_has_a_deadline(void **state) {
+    (void)state;
+    struct talk talk;
+    talk_begin(&talk);
+    put_whole(&talk, "k", 'k', 1000);
+    say_one(&talk, IST_OP_GET, 3, "k", 0, 1000);
+    talk_say(&talk);
+    assert_int_equal(nic_post(&talk, 1), 1);
+    talk_hear(&talk);
+    assert_int_equal(key_status(&talk, 0, 0), IST_OK);
+    expect_timeout(&talk.world, talk.session, talk.world.now_ns + PAUSE_NS);
+    talk_end(&talk);
+}
+
 /* A timer that fires early moves to where it belongs, also to nowhere. */
 static void test_timer__early__moves_and_session_lives(void **state) {
     (void)state;
@@ -187,7 +202,7 @@ static void test_body__memory_gone_in_its_middle__answered(void **state) {
     static struct ist_span keys[COUNT];
     static char names[COUNT][24];
     struct clocked c;
-    struct reply reply;
+    struct reply replies[2];
     clocked_init(&c);
     for (size_t i = 0; i < COUNT; i++) {
         snprintf(names[i], sizeof(names[i]), "one of many keys %zu", i);
@@ -202,16 +217,25 @@ static void test_body__memory_gone_in_its_middle__answered(void **state) {
     fed += edge_feed(&c.world, c.session, c.in.data + fed, 50000);
     assert_int_equal(fed, 100000);
     c.world.starved = false;
-    edge_feed(&c.world, c.session, c.in.data + fed, c.in.count - fed - IST_FRAME_BYTES);
+    size_t whole = c.in.count - IST_FRAME_BYTES;
+    fed += edge_feed(&c.world, c.session, c.in.data + fed, whole - 1 - fed);
+    assert_int_equal(ist_session_wants(c.session), IST_WANT_RECV);     /* a byte is still to come */
+    edge_feed(&c.world, c.session, c.in.data + fed, c.in.count - fed); /* the PING right behind it */
     edge_take(&c.world, c.session, &c.out, SIZE_MAX);
-    assert_int_equal(read_replies(&c.out, &reply, 1), 1);
-    assert_int_equal(reply.frame.request_id, 2);
-    assert_int_equal(reply.keys.status, IST_NO_MEMORY);
+    assert_int_equal(read_replies(&c.out, replies, 2), 2);
+    assert_int_equal(replies[0].frame.request_id, 2);
+    assert_int_equal(replies[0].keys.status, IST_NO_MEMORY);
+    assert_int_equal(replies[1].frame.request_id, 3);
+
+    /* the same body again, with memory, its last byte alone */
     c.out.count = 0;
-    edge_feed(&c.world, c.session, c.in.data + c.in.count - IST_FRAME_BYTES, IST_FRAME_BYTES);
+    edge_feed(&c.world, c.session, c.in.data, whole - 1);
+    assert_int_equal(ist_session_wants(c.session), IST_WANT_RECV);
+    edge_feed(&c.world, c.session, c.in.data + whole - 1, 1);
     edge_take(&c.world, c.session, &c.out, SIZE_MAX);
-    assert_int_equal(read_replies(&c.out, &reply, 1), 1);
-    assert_int_equal(reply.frame.request_id, 3);
+    assert_int_equal(read_replies(&c.out, replies, 1), 1);
+    assert_int_equal(replies[0].keys.status, IST_OK);
+    assert_int_equal(replies[0].keys.key_status.bytes, COUNT);
     clocked_fini(&c);
 }
 
@@ -223,6 +247,7 @@ int main(void) {
         cmocka_unit_test(test_reply__behind_another__its_time_begins_with_it),
         cmocka_unit_test(test_transfer__behind_another__counts_its_own_bytes),
         cmocka_unit_test(test_transfer__after_a_long_rest__has_its_whole_time),
+        cmocka_unit_test(test_transfer__one_write_behind_its_answer__still_has_a_deadline),
         cmocka_unit_test(test_timer__early__moves_and_session_lives),
         cmocka_unit_test(test_drain__half_a_hello__ends_at_once),
         cmocka_unit_test(test_body__memory_gone_in_its_middle__answered),
