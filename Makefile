@@ -508,7 +508,7 @@ demo: ## install what is missing, build, replay prefill/decode traffic against a
 
 SEEDS ?= 20000
 .PHONY: simulator soak calibrate
-simulator: $(SIMULATOR)
+simulator: $(SIMULATOR) ## infinistore-sim, see README.md
 soak: ## as many runs of the simulator as are asked for, on all cores: make soak SEEDS=100000
 	@DEPS=$(DEPS) ci/deps build
 	@$(MAKE) --no-print-directory -s -j$$(nproc) simulator
