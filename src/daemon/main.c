@@ -81,10 +81,6 @@ static void size_pool(struct daemon *daemon) {
         uint64_t possible = available - (uint64_t)((double)available * LEFT_TO_OTHERS_SHARE);
         uint64_t wanted = config->max_pool_bytes != 0 ? config->max_pool_bytes : possible;
         max = wanted > max ? wanted : max;
-    } else if (config->max_pool_bytes > config->prealloc_bytes) {
-        ist_log_warning(
-            &daemon->log, 0,
-            "--max-pool-size changes nothing: without --auto-increase the pool does not grow");
     }
     uint64_t granule = config->min_block_bytes < PAGE_BYTES ? config->min_block_bytes : PAGE_BYTES;
     while (granule < config->min_block_bytes && max / granule >= IST_RUNS_GRANULES_MAX) {
@@ -96,6 +92,24 @@ static void size_pool(struct daemon *daemon) {
     daemon->pool_bytes_max = round_down(max, unit);
     if (daemon->pool_bytes_max < daemon->pool_bytes) {
         daemon->pool_bytes_max = daemon->pool_bytes;
+    }
+}
+
+/* What was asked for, and changes nothing alone. */
+static void tell_idle_options(const struct daemon *daemon) {
+    const struct ist_config *config = daemon->config;
+    struct ist_config defaults;
+    ist_option_defaults(&defaults);
+    if (!config->auto_increase && config->max_pool_bytes > config->prealloc_bytes) {
+        ist_log_warning(
+            &daemon->log, 0,
+            "--max-pool-size changes nothing: without --auto-increase the pool does not grow");
+    }
+    if (!config->periodic_evict && (config->evict_interval_sec != defaults.evict_interval_sec ||
+                                    config->evict_max_threshold != defaults.evict_max_threshold)) {
+        ist_log_warning(&daemon->log, 0,
+                        "--evict-interval and --evict-max-threshold change nothing without "
+                        "--enable-periodic-evict");
     }
 }
 
@@ -379,6 +393,7 @@ static enum ist_status daemon_start(struct daemon *daemon) {
         }
     }
     tell_transports(daemon);
+    tell_idle_options(daemon);
     ist_listeners_start(daemon->listeners);
     return IST_OK;
 }

@@ -360,19 +360,30 @@ static void test_start__without_standard_streams__nothing_takes_their_place(void
     server_stop(server);
 }
 
-/* Who set a limit believes that the pool grows. */
-static void test_max_pool_size__without_auto_increase__told(void **state) {
-    (void)state;
-    struct server *server = server_start("--prealloc-size", "64M", "--max-pool-size", "192M");
+static void assert_logged(const struct server *server, const char *text, bool expected) {
     char *log = server_log(server);
-    assert_non_null(strstr(log, "--max-pool-size"));
-    assert_non_null(strstr(log, "--auto-increase"));
+    assert_int_equal(strstr(log, text) != NULL, expected);
     free(log);
+}
+
+/* Who set a limit believes that the pool grows. */
+static void test_option__without_the_one_that_it_belongs_to__told(void **state) {
+    (void)state;
+    struct server *server =
+        server_start("--prealloc-size", "64M", "--max-pool-size", "192M", "--evict-interval", "1");
+    assert_serves(server->service[0]); /* so that its first lines are written */
+    assert_logged(server, "--max-pool-size changes nothing", true);
+    assert_logged(server, "change nothing without --enable-periodic-evict", true);
     server_stop(server);
-    server = server_start("--prealloc-size", "64M", "--max-pool-size", "64M");
-    log = server_log(server);
-    assert_null(strstr(log, "--max-pool-size"));
-    free(log);
+    server = server_start("--prealloc-size", "64M", "--max-pool-size", "64M", "--evict-interval", "5",
+                          "--evict-min-threshold", "0.5", "--evict-max-threshold", "0.8");
+    assert_serves(server->service[0]);
+    assert_logged(server, "nothing", false);
+    server_stop(server);
+    server = server_start("--prealloc-size", "64M", "--max-pool-size", "128M", "--auto-increase",
+                          "--evict-interval", "1", "--enable-periodic-evict");
+    assert_serves(server->service[0]);
+    assert_logged(server, "nothing", false);
     server_stop(server);
 }
 
@@ -414,7 +425,7 @@ int main(void) {
         integration_test(test_start__pool_of_half_the_machine__serves_before_it_is_populated),
         integration_test(test_auto_increase__pool_fills__grows_up_to_its_limit),
         integration_test(test_start__without_standard_streams__nothing_takes_their_place),
-        integration_test(test_max_pool_size__without_auto_increase__told),
+        integration_test(test_option__without_the_one_that_it_belongs_to__told),
         integration_test(test_periodic_evict__above_its_threshold__down_to_the_other),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
