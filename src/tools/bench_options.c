@@ -6,6 +6,11 @@
 #include "base/size.h"
 #include "infinistore/infinistore.h"
 
+_Static_assert(IST_KEYS_PER_REQUEST_MAX == 65536 && IST_BENCH_CLIENTS_MAX == 1024 &&
+                   IST_REQUESTS_IN_FLIGHT_MAX == 1024 && IST_BENCH_KEY_BYTES_MIN == 48 &&
+                   IST_KEY_BYTES_MAX == 1024,
+               "the help names them");
+
 #define WORD_MAX 64 /* bytes of one item of a list */
 
 const char *ist_bench_op_name(enum ist_bench_op op) {
@@ -218,16 +223,16 @@ static const struct option options_known[] = {
      "host:port or unix:/path; default $INFINISTORE_ENDPOINT, 127.0.0.1"},
     {"op", parse_op, "LIST", NULL, "of put, get, exists, match; default all"},
     {"size", parse_size, "LIST", NULL, "bytes of a value; default 4K,32K,256K,1M"},
-    {"batch", parse_batch, "LIST", NULL, "keys of a put, get or exists request; default 1"},
-    {"match-keys", parse_match_keys, "N", NULL, "keys of a match request; default 8192"},
-    {"clients", parse_clients, "LIST", NULL, "connections, each with a thread of its own; default 1"},
+    {"batch", parse_batch, "LIST", NULL, "keys of a put, get or exists request, 1 to 65536; default 1"},
+    {"match-keys", parse_match_keys, "N", NULL, "keys of a match request, 1 to 65536; default 8192"},
+    {"clients", parse_clients, "LIST", NULL, "connections, each with a thread, 1 to 1024; default 1"},
     {"depth", parse_depth, "LIST", NULL,
-     "requests in flight on a connection; default 16, exists and match 1"},
+     "requests in flight on each, 1 to 1024; default 16, exists and match 1"},
     {"duration", parse_duration, "TIME", NULL, "of each measurement, e.g. 500ms, 10, 1m; default 2 s"},
     {"count", parse_count, "N", NULL, "requests of each measurement, instead of a duration"},
     {"working-set", parse_working_set, "SIZE", NULL,
      "bytes of distinct values of a size; default 512M, if the pool allows"},
-    {"key-bytes", parse_key_bytes, "N", NULL, "bytes of a key; default 64"},
+    {"key-bytes", parse_key_bytes, "N", NULL, "bytes of a key, 48 to 1024; default 64"},
     {"timeout", parse_timeout, "TIME", NULL, "of each request; default 30 s"},
     {"verify", parse_verify, "all|sample|none", NULL, "which values are checked; default all"},
     {"baseline", parse_baseline, "LIST", "raw",
