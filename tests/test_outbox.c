@@ -275,48 +275,70 @@ static void test_bulk__begun__is_not_interrupted(void **state) {
     box_fini(&box);
 }
 
-/* A mebibyte of short ones may go before a bulk one; then it has its turn, but for a short one that has begun. */
+#define LIMIT (1u << 20)
+#define PIECE 5000u
+
+/* A bulk frame of 'b' waits, and short ones overtake it until `left` more bytes may. */
+static void overtake(struct box *box, uint32_t left) {
+    struct ist_outbox_done done;
+    put_bulk(box, 'b', 2, 1, 4, 1);
+    for (uint32_t bytes = LIMIT - left, part; bytes > 0; bytes -= part) {
+        part = bytes < PIECE ? bytes : PIECE;
+        put_short(box, 's', part, 2);
+        assert_int_equal(take(box, NAMED_MAX, part, &done), 1);
+        assert_int_equal(done.operation, IST_OP_PING);
+    }
+    box->sent_bytes = 0;
+}
+
+/* A mebibyte of short ones may go before a bulk one; then it has its turn. */
 static void test_short__beyond_the_limit__bulk_goes_first(void **state) {
     (void)state;
     struct box box;
     struct ist_outbox_done done;
-    const uint32_t limit = 1u << 20, piece = 5000;
     box_init(&box);
-    put_bulk(&box, 'b', 2, 1, 4, 1);
-    for (uint32_t sent = 0; sent < limit; sent += piece) {
-        assert_int_equal(box.sent_bytes, sent);
-        put_short(&box, 's', piece, 2);
-        assert_int_equal(take(&box, NAMED_MAX, piece, &done), 1);
-        assert_int_equal(done.operation, IST_OP_PING);
-    }
-    box.sent_bytes = 0;
+    overtake(&box, 0);
     put_short(&box, 't', 3, 2);
     assert_int_equal(take(&box, NAMED_MAX, 6, &done), 1);
     assert_int_equal(done.operation, IST_OP_GET);
     assert_int_equal(take(&box, NAMED_MAX, 3, &done), 1);
     assert_sent(&box, "bbvvvvttt");
 
-    /* again, with a short one that was cut when the limit was reached */
-    put_bulk(&box, 'c', 2, 1, 4, 1);
-    for (uint32_t sent = 0; sent + piece < limit; sent += piece) {
-        put_short(&box, 's', piece, 2);
-        take(&box, NAMED_MAX, piece, &done);
-    }
-    put_short(&box, 'u', limit % piece - 3, 2);
-    take(&box, NAMED_MAX, limit % piece - 3, &done);
+    /* the limit is the end of a frame, behind which another one waits */
+    overtake(&box, 2);
     put_short(&box, 'w', 2, 2);
     put_short(&box, 'x', 3, 2);
-    put_short(&box, 'y', 2, 2);
+    assert_int_equal(take(&box, NAMED_MAX, 2, &done), 1);
+    assert_int_equal(take(&box, NAMED_MAX, 6, &done), 1);
     assert_int_equal(take(&box, NAMED_MAX, 3, &done), 1);
-    struct ist_buffer *buffers;
-    assert_int_equal(name(&box, 1, &buffers), 1);
-    assert_int_equal(buffers[0].bytes, 2);
-    assert_int_equal(name(&box, 0, &buffers), 0);
-    box.sent_bytes = 0;
-    assert_int_equal(take(&box, NAMED_MAX, 8, &done), 2);
-    assert_int_equal(take(&box, NAMED_MAX, 8, &done), 1);
-    assert_sent(&box, "xxccvvvvyy");
+    assert_sent(&box, "wwbbvvvvxxx");
     box_fini(&box);
+}
+
+/* But no frame is cut by another. */
+static void test_short__begun_at_the_limit__its_rest_goes_first(void **state) {
+    (void)state;
+    for (unsigned before = 0; before < 2; before++) { /* frames of its chunk that have left */
+        struct box box;
+        struct ist_buffer *buffers;
+        struct ist_outbox_done done;
+        box_init(&box);
+        overtake(&box, 1 + 2 * before);
+        if (before == 1) {
+            put_short(&box, 'w', 2, 2);
+        }
+        put_short(&box, 'x', 3, 2);
+        put_short(&box, 'y', 2, 2);
+        assert_int_equal(take(&box, NAMED_MAX, 1 + 2 * before, &done), before);
+        assert_int_equal(name(&box, 1, &buffers), 1);
+        assert_int_equal(buffers[0].bytes, 2);
+        assert_int_equal(name(&box, 0, &buffers), 0);
+        box.sent_bytes = 0;
+        assert_int_equal(take(&box, NAMED_MAX, 8, &done), 2);
+        assert_int_equal(take(&box, NAMED_MAX, 2, &done), 1);
+        assert_sent(&box, "xxbbvvvvyy");
+        box_fini(&box);
+    }
 }
 
 int main(void) {
@@ -330,6 +352,7 @@ int main(void) {
         cmocka_unit_test(test_new__no_memory__nothing_is_queued),
         cmocka_unit_test(test_bulk__begun__is_not_interrupted),
         cmocka_unit_test(test_short__beyond_the_limit__bulk_goes_first),
+        cmocka_unit_test(test_short__begun_at_the_limit__its_rest_goes_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -140,6 +140,17 @@ static void test_transfer__after_a_long_rest__has_its_whole_time(void **state) {
     talk_end(&talk);
 }
 
+static void test_transfer__work_that_nobody_takes__has_a_deadline(void **state) {
+    (void)state;
+    struct talk talk;
+    talk_begin(&talk);
+    say_one(&talk, IST_OP_PUT, 3, "k", 0, 1000);
+    talk_say(&talk);
+    assert_true((wants(&talk) & IST_WANT_WORK) != 0);
+    expect_timeout(&talk.world, talk.session, talk.world.now_ns + PAUSE_NS);
+    talk_end(&talk);
+}
+
 /* It is answered, but its last WRITE holds a block until it completes. */
 static void test_transfer__one_write_behind_its_answer__still_has_a_deadline(void **state) {
     (void)state;
@@ -247,6 +258,7 @@ int main(void) {
         cmocka_unit_test(test_reply__behind_another__its_time_begins_with_it),
         cmocka_unit_test(test_transfer__behind_another__counts_its_own_bytes),
         cmocka_unit_test(test_transfer__after_a_long_rest__has_its_whole_time),
+        cmocka_unit_test(test_transfer__work_that_nobody_takes__has_a_deadline),
         cmocka_unit_test(test_transfer__one_write_behind_its_answer__still_has_a_deadline),
         cmocka_unit_test(test_timer__early__moves_and_session_lives),
         cmocka_unit_test(test_drain__half_a_hello__ends_at_once),
