@@ -41,15 +41,15 @@ DAEMON := admin announce bind config control listener log_sink loop machine main
 DAEMON += connector heap rdma rdma_connect rdma_connection registration routes selftest tcp token upkeep
 CLI := cli cli_bytes cli_commands cli_figures cli_help cli_input cli_keys cli_list cli_options cli_output \
        cli_ping cli_rtt cli_screen cli_session cli_signals cli_stat cli_terminal cli_text cli_view cli_wait cli_watch \
-       transport
+       streams transport
 BENCH := bench bench_clock bench_crew bench_grammar bench_json bench_load bench_measure bench_options bench_raw \
-         bench_perftest bench_report bench_rival bench_run bench_scout bench_set bench_store bench_text histogram transport
+         bench_perftest bench_report bench_rival bench_run bench_scout bench_set bench_store bench_text histogram streams transport
 REPLAY := replay replay_client replay_jobs replay_json replay_options replay_plan replay_plot replay_report
 REPLAY += replay_run replay_series replay_server replay_tally replay_traffic
 # the extension module, and the package around it
 PY := arguments channel connection job memory module registered
 DOCTOR := doctor doctor_connect doctor_device doctor_findings doctor_json doctor_judge_devices \
-          doctor_judge_machine doctor_machine doctor_names doctor_options doctor_stream doctor_talk doctor_text
+          doctor_judge_machine doctor_machine doctor_names doctor_options doctor_stream doctor_talk doctor_text streams
 # the simulator
 HCA := async channel clock completion device fabric fault memory names number payload port post \
        queue_pair receive requester responder srq transition

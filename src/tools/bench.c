@@ -12,6 +12,7 @@
 #include "tools/bench_report.h"
 #include "tools/bench_run.h"
 #include "tools/replay.h"
+#include "tools/streams.h"
 
 enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
@@ -52,7 +53,7 @@ static int run(const struct ist_bench_options *options) {
     return code;
 }
 
-int main(int argc, char **argv) {
+static int do_as_asked(int argc, char **argv) {
     struct ist_bench_options options;
     char error[IST_BENCH_ERROR_MAX];
     if (argc > 1 && strcmp(argv[1], "replay") == 0) {
@@ -66,4 +67,14 @@ int main(int argc, char **argv) {
     case IST_BENCH_WRONG: break;
     }
     return complain(error, EXIT_USAGE);
+}
+
+int main(int argc, char **argv) {
+    ist_streams_occupy();
+    int code = do_as_asked(argc, argv);
+    if (fflush(stdout) != 0 || ferror(stdout) != 0) {
+        fprintf(stderr, "infinistore-bench: cannot write standard output: %s\n", strerror(errno));
+        return code == EXIT_FINE ? EXIT_FAILED : code;
+    }
+    return code;
 }

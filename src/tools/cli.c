@@ -1,6 +1,4 @@
 /* infinistore-cli: puts, gets and looks around in an InfiniStore by hand. */
-#include <errno.h>
-#include <fcntl.h>
 #include <locale.h>
 #include <signal.h>
 #include <stdio.h>
@@ -13,6 +11,7 @@
 #include "tools/cli_session.h"
 #include "tools/cli_stat.h"
 #include "tools/cli_watch.h"
+#include "tools/streams.h"
 
 #define ENDPOINT_VARIABLE "INFINISTORE_ENDPOINT"
 #define ENDPOINT_DEFAULT "127.0.0.1:22345"
@@ -99,19 +98,8 @@ static enum ist_cli_exit run(const struct ist_cli_options *options) {
     return code;
 }
 
-/* A closed standard descriptor would be taken by the next socket, and a value written to it sent to the server.
- * What takes its place here fails each read or write. */
-static void occupy_standard_descriptors(void) {
-    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
-        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF) {
-            /* the lowest free number is this one */
-            (void)open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
-        }
-    }
-}
-
 int main(int argc, char **argv) {
-    occupy_standard_descriptors();
+    ist_streams_occupy();
     /* A reader that went away, or a file's size limit, is an error of the write, said like any other. */
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);

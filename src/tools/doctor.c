@@ -7,6 +7,7 @@
 #include "tools/doctor_connect.h"
 #include "tools/doctor_options.h"
 #include "tools/doctor_report.h"
+#include "tools/streams.h"
 
 #define EXIT_PROBLEMS 1
 #define EXIT_USAGE 2
@@ -79,6 +80,7 @@ int main(int argc, char **argv) {
     struct ist_doctor_options options;
     char error[IST_DOCTOR_ERROR_MAX];
     int code = EXIT_SUCCESS;
+    ist_streams_occupy();
     if (ist_doctor_options_parse(argc, argv, &options, error) != IST_OK) {
         fprintf(stderr, IST_DOCTOR_NAME ": %s; see " IST_DOCTOR_NAME " --help\n", error);
         return EXIT_USAGE;

@@ -388,6 +388,32 @@ static void test_options__wrong_or_asked_for_help__exit_codes(void **state) {
     }
 }
 
+/* A report that nobody can read is no success; nor must it go into the connection. */
+static void test_output__full_disk_or_none__exit_1_and_one_line(void **state) {
+    (void)state;
+    struct server *server = server_start(SMALL_POOL);
+    static const char *const lines[] = {
+        "\"$0\" --endpoint \"$1\" --op get --size 4K --count 10 >/dev/full",
+        "\"$0\" --endpoint \"$1\" --op get --size 4K --count 10 >&-",
+        "\"$0\" replay --endpoint \"$1\" --requests 2 >/dev/full",
+        "\"$0\" --help >/dev/full",
+    };
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+        char path[4096];
+        snprintf(path, sizeof(path), "%s", program_path("infinistore-bench"));
+        struct outcome outcome;
+        program_run(&(const struct program){.arguments = WORDS("/bin/sh", "-c", lines[i], path,
+                                                               server->service[0])},
+                    &outcome);
+        if (outcome.code != 1 ||
+            strstr(outcome.err, "infinistore-bench: cannot write standard output: ") == NULL) {
+            fail_msg("%s: exit %d, said: %s", lines[i], outcome.code, outcome.err);
+        }
+        outcome_free(&outcome);
+    }
+    server_stop(server);
+}
+
 static void test_endpoint__from_the_environment__used(void **state) {
     (void)state;
     struct server *server = server_start(SMALL_POOL);
@@ -543,6 +569,7 @@ int main(void) {
         integration_test(test_run__values_evicted__told_with_a_hint),
         integration_test(test_run__json_cannot_be_written__exit_1),
         integration_test(test_options__wrong_or_asked_for_help__exit_codes),
+        integration_test(test_output__full_disk_or_none__exit_1_and_one_line),
         integration_test(test_endpoint__from_the_environment__used),
         integration_test(test_verify__a_bit_changed_on_the_way__found),
     };
