@@ -77,7 +77,9 @@ class Server:
                     "--log-level=error",
                     f"--port-file={file}",
                     *self.options,
-                ]
+                ],
+                # A sanitizer's library that this process was given is not for the daemon.
+                env={name: value for name, value in os.environ.items() if name != "LD_PRELOAD"},
             )
             process = self.process
             wait_for(lambda: os.path.exists(file) or process.poll() is not None)
