@@ -71,6 +71,14 @@ static void free_connection(struct sim_rdma_connection *connection) {
     free(connection);
 }
 
+size_t sim_rdma_connections(const struct sim_rdma_host *host) {
+    size_t count = 0;
+    for (const struct sim_rdma_connection *c = host->first; c != NULL; c = c->next) {
+        count++;
+    }
+    return count;
+}
+
 static void look_again(struct sim_rdma_host *host) {
     sim_event_by(&host->server->world->fabric, &host->linger, now_of(host) + LINGER_LOOK_NS);
 }

@@ -5,6 +5,7 @@
 #define IST_SIM_RDMA_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "sim/fabric.h"
@@ -51,6 +52,8 @@ struct sim_rdma_host {
     struct sim_event linger;
 };
 
+/* Those that end, and may still hold blocks, as well. */
+size_t sim_rdma_connections(const struct sim_rdma_host *host);
 /* When the server starts; without a device, or memory for it, it goes on over TCP. */
 void sim_rdma_open(struct sim_rdma_host *host, struct sim_server *server);
 /* All connections end at once. */

@@ -142,17 +142,20 @@ static bool all_up(const struct sim_world *world) {
 
 /* Sessions whose client is gone have ended, too: what they held is free again. */
 static bool sessions_match(const struct sim_world *world) {
-    size_t sessions = 0, connections = 0;
+    size_t sessions = 0, connections = 0, queue_pairs = 0, remote = 0;
     for (unsigned i = 0; i < world->plan.servers; i++) {
         sessions += sim_server_sessions(&world->servers[i]);
+        queue_pairs += sim_rdma_connections(&world->servers[i].rdma);
     }
     for (unsigned i = 0; i < world->node_count; i++) {
         for (unsigned j = 0; j < world->plan.servers; j++) {
             const struct ist_exchange *exchange = world->nodes[i].channels[j].exchange;
             connections += exchange != NULL && ist_exchange_state(exchange) == IST_EXCHANGE_OPEN;
+            remote += exchange != NULL && ist_exchange_is_remote(exchange);
         }
     }
-    return sessions == connections && connections == world->node_count * world->plan.servers;
+    return queue_pairs == remote && sessions == connections &&
+           connections == world->node_count * world->plan.servers;
 }
 
 static void run_healing(struct sim_world *world) {
