@@ -235,6 +235,26 @@ static void test_stats__refused_and_timed_out__counted_by_cause(void **state) {
     bytes_free(&out);
 }
 
+/* A HELLO has room for 64 bytes of the server's name. */
+static void test_new__server_name__64_bytes_and_no_more(void **state) {
+    (void)state;
+    struct world world;
+    struct ist_engine *engine;
+    char name[66] = "";
+    world_init(&world, (struct world_options){0});
+    const struct ist_engine_config config = {.incarnation = 1,
+                                             .sessions_max = 1,
+                                             .server_name = name,
+                                             .alloc = ist_alloc_system(),
+                                             .log = ist_log_null()};
+    memset(name, 'n', 65);
+    assert_int_equal(ist_engine_new(&config, world.store, &engine), IST_INVALID);
+    name[64] = '\0';
+    assert_int_equal(ist_engine_new(&config, world.store, &engine), IST_OK);
+    ist_engine_free(engine);
+    world_fini(&world);
+}
+
 /* What a session is charged for a put that waits. */
 static void test_put_memory__grows_with_keys_and_body__by_what_they_take(void **state) {
     (void)state;
@@ -250,6 +270,7 @@ int main(void) {
         cmocka_unit_test(test_stats__one_of_each_over_a_stream__counted_once),
         cmocka_unit_test(test_stats__put_and_get_over_rdma__counted_once),
         cmocka_unit_test(test_stats__latency__from_the_header_to_the_last_byte),
+        cmocka_unit_test(test_new__server_name__64_bytes_and_no_more),
         cmocka_unit_test(test_put_memory__grows_with_keys_and_body__by_what_they_take),
         cmocka_unit_test(test_stats__refused_and_timed_out__counted_by_cause),
     };

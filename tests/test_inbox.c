@@ -159,6 +159,20 @@ static void test_body__staged__complete_with_its_last_byte(void **state) {
     fixture_fini(&f);
 }
 
+static void test_body__just_as_long_as_the_stage__stays_in_it(void **state) {
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    receive(&f, MAX, 10);
+    assert_int_equal(ist_inbox_body_begin(&f.inbox, MIN), IST_OK);
+    assert_int_equal(f.failing.live, 1);
+    assert_int_equal(ist_inbox_body_end(&f.inbox), MIN - 10);
+    receive(&f, MAX, 10);
+    assert_int_equal(ist_inbox_body_begin(&f.inbox, MIN + 1), IST_OK);
+    assert_int_equal(f.failing.live, 2);
+    fixture_fini(&f);
+}
+
 static void test_body__of_its_own__grows_with_what_comes(void **state) {
     (void)state;
     struct fixture f;
@@ -243,6 +257,7 @@ int main(void) {
         cmocka_unit_test(test_trim__larger_than_an_idle_one_may_keep__given_back),
         cmocka_unit_test(test_stage__no_memory__a_header_still_fits),
         cmocka_unit_test(test_body__staged__complete_with_its_last_byte),
+        cmocka_unit_test(test_body__just_as_long_as_the_stage__stays_in_it),
         cmocka_unit_test(test_body__of_its_own__grows_with_what_comes),
         cmocka_unit_test(test_body_end__incomplete__says_what_is_missing),
         cmocka_unit_test(test_body__no_memory__staged_bytes_stay),
