@@ -48,9 +48,11 @@ static void learn(struct sim_coda *coda, const struct sim_operation *operation) 
     }
 }
 
-/* So much is held while a batch arrives that its last values may find no room. */
+/* So much is held while a batch arrives that its last values may find no room. Over RDMA also what was got just before:
+ * a get is answered when its writes are posted, and its blocks are free to go when these have completed. */
 static bool may_fill_pool(const struct sim_coda *coda, const struct sim_operation *operation) {
-    uint64_t bytes = 0;
+    uint64_t bytes =
+        ist_exchange_is_remote(channel_of(coda)->exchange) ? ist_naive_block_bytes(coda->model) : 0;
     for (size_t i = 0; i < operation->spec->count; i++) {
         bytes += ist_naive_rounded(coda->model, operation->puts[i].value_bytes);
     }
