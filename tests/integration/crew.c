@@ -14,7 +14,7 @@
 #define WRONG_CODE 3
 
 struct shared {
-    atomic_bool stop;
+    atomic_bool go, stop;
     struct crew_member members[CREW_MAX];
 };
 
@@ -22,7 +22,7 @@ void crew_init(struct crew *crew) {
     struct shared *shared =
         mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_true(shared != MAP_FAILED);
-    *crew = (struct crew){.stop = &shared->stop, .members = shared->members};
+    *crew = (struct crew){.go = &shared->go, .stop = &shared->stop, .members = shared->members};
 }
 
 struct crew_member *crew_start(struct crew *crew, crew_fn function, const void *arg) {
@@ -30,6 +30,7 @@ struct crew_member *crew_start(struct crew *crew, crew_fn function, const void *
     struct crew_member *member = &crew->members[crew->count];
     member->number = crew->count;
     member->arg = arg;
+    member->go = crew->go;
     member->stop = crew->stop;
     pid_t parent = getpid(), pid = fork();
     assert_true(pid >= 0);
@@ -94,6 +95,10 @@ void crew_join(struct crew *crew) {
     crew_fini(crew);
 }
 
+void crew_go(struct crew *crew) {
+    atomic_store(crew->go, true);
+}
+
 void crew_stop(struct crew *crew) {
     atomic_store(crew->stop, true);
     crew_join(crew);
@@ -106,8 +111,8 @@ void crew_fini(struct crew *crew) {
             waitpid(crew->pids[i], NULL, 0);
         }
     }
-    if (crew->stop != NULL) {
-        munmap(crew->stop, sizeof(struct shared)); /* the first field */
+    if (crew->go != NULL) {
+        munmap(crew->go, sizeof(struct shared)); /* the first field */
     }
     *crew = (struct crew){0};
 }

@@ -17,14 +17,14 @@
 struct crew_member {
     size_t number;
     const void *arg;
-    const atomic_bool *stop; /* it shall come to its end */
-    atomic_uint_fast64_t begun, done, failed, found;
+    const atomic_bool *go, *stop; /* what it was told: that there is more to do, that it shall end */
+    atomic_uint_fast64_t begun, done, failed, found, warned;
     atomic_uint_fast64_t time_ns;
     char wrong[200];
 };
 
 struct crew {
-    atomic_bool *stop;
+    atomic_bool *go, *stop;
     struct crew_member *members;
     pid_t pids[CREW_MAX]; /* 0: gone */
     size_t count;
@@ -39,6 +39,8 @@ struct crew_member *crew_start(struct crew *crew, crew_fn function, const void *
 void crew_kill(struct crew *crew, struct crew_member *member);
 /* Waits for those that are left; the test fails when one is wrong, or does not end. */
 void crew_join(struct crew *crew);
+/* Tells those that wait for it that there is more to do. */
+void crew_go(struct crew *crew);
 /* Tells them to stop first. */
 void crew_stop(struct crew *crew);
 /* Fails the test when a member has died or said that something is wrong. */

@@ -66,18 +66,12 @@ static void test_set_up__one_after_the_other__time(void **state) {
 
 /* ---- many --------------------------------------------------------------------------------------------------- */
 
-struct scene {
-    const char *address;
-    atomic_bool *may_go; /* shared memory */
-};
-
 /* Comes, does some work, stays; when told, more work; and goes. */
 static void take_part(struct crew_member *self) {
-    const struct scene *scene = self->arg;
     struct ist_client *client = NULL;
     char error[256], name[32];
     uint64_t begun_ns = now_ns(), version = 0;
-    if (rdma_try_open(scene->address, IST_TRANSPORT_RDMA, rdma_client_device(), &client, error,
+    if (rdma_try_open(self->arg, IST_TRANSPORT_RDMA, rdma_client_device(), &client, error,
                       sizeof(error)) != IST_OK) {
         crew_wrong(self, "no connection: %s", error);
     }
@@ -101,7 +95,7 @@ static void take_part(struct crew_member *self) {
             crew_wrong(self, "another value");
         }
         atomic_fetch_add(&self->done, 1);
-        while (!atomic_load(scene->may_go) && !atomic_load(self->stop)) {
+        while (!atomic_load(self->go) && !atomic_load(self->stop)) {
             nanosleep(&(const struct timespec){.tv_nsec = 10000000}, NULL);
         }
     }
@@ -134,10 +128,8 @@ static void test_clients__64_at_once__all_served_in_little_memory(void **state) 
              private = server_memory_bytes(server, "RssAnon");
     size_t descriptors = server_descriptors(server);
     crew_init(&crew);
-    const struct scene scene = {.address = server->service[0],
-                                .may_go = (atomic_bool *)&crew.members[CREW_MAX - 1].begun};
     for (size_t i = 0; i < count; i++) {
-        (void)crew_start(&crew, take_part, &scene);
+        (void)crew_start(&crew, take_part, server->service[0]);
     }
     assert_eventually(all_have_done(count, 1));
     assert_int_equal(server_metric(server, "infinistore_sessions{transport=\"rdma\"}"), count);
@@ -155,7 +147,7 @@ static void test_clients__64_at_once__all_served_in_little_memory(void **state) 
     if (daemon_memory_is_true()) {
         assert_true(after - before < count * CLIENT_BYTES_MAX + HUGE_BYTES);
     }
-    atomic_store(scene.may_go, true);
+    crew_go(&crew);
     assert_eventually(all_have_done(count, 4));
     crew_stop(&crew);
     assert_eventually(server_metric(server, "infinistore_sessions{transport=\"rdma\"}") == 0);
