@@ -48,10 +48,10 @@ static void begin(void) {
                                              .server_name = "fuzz",
                                              .alloc = ist_alloc_system(),
                                              .log = ist_log_null()};
-    const struct ist_admin_config admin = {.config = &server.config,
-                                           .service = "127.0.0.1:1", /* nobody is there */
-                                           .alloc = ist_alloc_system(),
-                                           .log = ist_log_null()};
+    struct ist_admin_config admin = {.config = &server.config,
+                                     .service = "127.0.0.1:1", /* nobody is there */
+                                     .alloc = ist_alloc_system(),
+                                     .log = ist_log_null()};
     ist_option_defaults(&server.config);
     strcpy(server.config.hosts[0], "127.0.0.1");
     server.config.manage_port = 0;
@@ -59,10 +59,9 @@ static void begin(void) {
     IST_ASSERT(ist_store_grow(server.store, POOL_BYTES) == IST_OK);
     IST_ASSERT(ist_engine_new(&engine, server.store, &server.engine) == IST_OK);
     IST_ASSERT(ist_control_new(ist_alloc_system(), &server.control) == IST_OK);
-    struct ist_admin_config with_control = admin;
-    with_control.control = server.control;
+    admin.control = server.control;
     IST_ASSERT(pthread_create(&server.loop, NULL, run_loop, NULL) == 0);
-    IST_ASSERT(ist_admin_new(&with_control, &server.admin) == IST_OK);
+    IST_ASSERT(ist_admin_new(&admin, &server.admin) == IST_OK);
     const char *port = strrchr(ist_admin_address(server.admin, 0), ':') + 1;
     server.address = (struct sockaddr_in){.sin_family = AF_INET,
                                           .sin_port = htons((uint16_t)strtoul(port, NULL, 10)),
