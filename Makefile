@@ -97,6 +97,7 @@ TESTS += test_client_rdma_connect
 TESTS += test_client_rdma_faults
 TESTS += test_client_rdma_hostile
 TESTS += test_client_rdma_crowd
+TESTS += test_client_rdma_spin
 TESTS += test_client_threads
 TESTS += test_deadlines
 TESTS += test_endpoint
@@ -207,7 +208,7 @@ INTEGRATION += test_doctor
 INTEGRATION_VALGRIND := test_hostile test_semantics test_batches test_crowd test_http
 # those that threads matter to: the daemon's and the client's
 TSAN := admin control routes selftest memory rdma loop log_sink client client_threads client_connect
-TSAN += client_rdma_crowd client_rdma_hostile
+TSAN += client_rdma_crowd client_rdma_hostile client_rdma_spin
 TSAN_INTEGRATION := mixed crowd http readers
 # those that run beside soft-RoCE devices: names below tests/
 RXE := $(addprefix integration/,test_doctor rxe_operations rxe_races rxe_deaths rxe_link rxe_crowd rxe_wire)

@@ -37,6 +37,7 @@ enum trick {
     PROOF_WRONG_ID,
     PROOF_CLOSES,
     PROOF_OVER_TCP,
+    PROOF_AND_GARBAGE, /* a good answer, and in the same message more */
     /* then */
     ANSWER_GARBAGE,
     ANSWER_WRONG_ID,
@@ -287,6 +288,10 @@ static bool answer(const struct ist_frame *frame, const uint8_t *body) {
     if (is_proof && s.trick == PROOF_CLOSES) {
         return false;
     }
+    if (is_proof && s.trick == PROOF_AND_GARBAGE) {
+        memset(out + bytes, 0xee, IST_FRAME_BYTES);
+        bytes += IST_FRAME_BYTES;
+    }
     if (!is_proof && s.trick == ANSWER_CUT_OFF) {
         say(out, bytes / 2, 1024);
         return false;
@@ -403,6 +408,29 @@ static void test_handshake__each_lie__refused(void **state) {
     }
 }
 
+/* The session is lost, which is not to be mistaken for an attempt at one: that would go on with the next address. */
+static void test_handshake__a_lie_behind_its_end__ends_the_session(void **state) {
+    (void)state;
+    char error[300], endpoints[160];
+    static const enum ist_transport transports[] = {IST_TRANSPORT_RDMA, IST_TRANSPORT_AUTO};
+    for (size_t i = 0; i < 2; i++) {
+        struct ist_client *client = NULL;
+        house_begin((struct house_options){.seed = 110 + i});
+        start(PROOF_AND_GARBAGE);
+        snprintf(endpoints, sizeof(endpoints), "%s,%s", s.endpoint, s.endpoint);
+        const struct ist_client_options options = {.endpoints = endpoints,
+                                                   .connect_timeout_ns = 20 * IST_NS_PER_SEC,
+                                                   .request_timeout_ns = 20 * IST_NS_PER_SEC,
+                                                   .transport = transports[i],
+                                                   .device = "client"};
+        assert_int_equal(ist_client_new(&options, &client, error, sizeof(error)), IST_OK);
+        assert_int_equal(ist_client_incarnation(client), 0);
+        ist_client_free(client);
+        stop();
+        house_end();
+    }
+}
+
 static enum ist_status ask(struct ist_client *client, uint8_t *memory) {
     struct ist_get_item get = {.key = {"k", 1}, .buffer = memory + 100, .buffer_bytes = 1000};
     memset(memory, 1, MEMORY_BYTES);
@@ -456,6 +484,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_answer__honest__taken_however_it_is_cut),
         cmocka_unit_test(test_handshake__each_lie__refused),
+        cmocka_unit_test(test_handshake__a_lie_behind_its_end__ends_the_session),
         cmocka_unit_test(test_answer__each_lie__ends_the_session),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -275,7 +275,7 @@ static bool check_link(struct ist_connection *connection, uint64_t now_ns) {
     return true;
 }
 
-/* What has come by the queue pair. Returns whether anything has. */
+/* What has come by the queue pair. Returns whether anything has, or the connection is gone, or becomes another. */
 static bool receive_messages(struct ist_connection *connection, uint64_t now_ns) {
     if (connection->link.reacher != NULL) {
         (void)go_on_shaking(connection, now_ns);
@@ -286,9 +286,15 @@ static bool receive_messages(struct ist_connection *connection, uint64_t now_ns)
     }
     bool moved = ist_link_run(&connection->link, connection->exchange);
     connection->moved_ns = moved ? now_ns : connection->moved_ns;
-    if (!check_fault(connection, now_ns) && !check_link(connection, now_ns)) {
-        (void)go_on_shaking(connection, now_ns);
+    if (connection->state == IST_CONNECTION_SHAKING && ist_exchange_was_open(connection->exchange)) {
+        /* What came behind the last reply of the handshake ends a session, not an attempt at one. */
+        ist_upgrade_go_on(connection, now_ns);
+        connection->state = IST_CONNECTION_OPEN;
     }
+    if (check_fault(connection, now_ns) || check_link(connection, now_ns)) {
+        return true;
+    }
+    (void)go_on_shaking(connection, now_ns);
     return moved;
 }
 

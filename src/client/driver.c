@@ -1,6 +1,7 @@
 #include "client/driver.h"
 
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -13,6 +14,50 @@
 #include "client/clock.h"
 
 #define TURNS_MAX 64u /* of one call of ist_client_process() */
+
+/* ---- the lock ------------------------------------------------------------------------------------------- */
+
+static void lock(struct ist_driver *driver) {
+    atomic_fetch_add(&driver->wanting, 1);
+    pthread_mutex_lock(&driver->lock);
+    atomic_fetch_sub(&driver->wanting, 1);
+}
+
+static void unlock(struct ist_driver *driver) {
+    pthread_mutex_unlock(&driver->lock);
+}
+
+/* If it is a follower it wants the lock from now on. */
+static void call_on(struct ist_driver *driver, struct ist_waiter *waiter) {
+    if (waiter->sleeps) {
+        waiter->sleeps = false;
+        atomic_fetch_add(&driver->wanting, 1);
+        pthread_cond_signal(&waiter->turn);
+    }
+}
+
+static void sleep_until_called(struct ist_driver *driver, struct ist_waiter *waiter) {
+    waiter->sleeps = true;
+    pthread_cond_wait(&waiter->turn, &driver->lock);
+    if (waiter->sleeps) {
+        waiter->sleeps = false; /* woken by nobody */
+    } else {
+        atomic_fetch_sub(&driver->wanting, 1);
+    }
+}
+
+/* Others get the lock, if they want it, before it is taken again: who only unlocks and locks is always faster than a thread
+ * that must be woken for it. Returns the time. */
+static uint64_t give_way(struct ist_driver *driver, uint64_t until_ns) {
+    unlock(driver);
+    uint64_t now_ns = ist_client_now_ns();
+    while (atomic_load(&driver->wanting) > 0 && now_ns < until_ns) {
+        sched_yield();
+        now_ns = ist_client_now_ns();
+    }
+    lock(driver);
+    return now_ns;
+}
 
 /* ---- the descriptors for those who wait elsewhere -------------------------------------------------------- */
 
@@ -79,8 +124,9 @@ static void settle(struct ist_driver *driver);
 /* Whoever waits for the epoll descriptor will be woken when there is something to do. A timer that is early costs one
  * call of ist_client_process(); moving it with each request would cost more. */
 static void arm(struct ist_driver *driver, uint64_t now_ns) {
-    for (unsigned turns = 0; turns < TURNS_MAX && ist_connection_arm(&driver->connection, now_ns);
-         turns++) {
+    bool moved = true;
+    for (unsigned turns = 0; moved && turns < TURNS_MAX; turns++) {
+        moved = ist_connection_arm(&driver->connection, now_ns);
         settle(driver);
     }
     if (!watch(driver)) {
@@ -91,7 +137,7 @@ static void arm(struct ist_driver *driver, uint64_t now_ns) {
     if (at_ns < driver->timer_ns) {
         set_timer(driver, at_ns);
     }
-    if (driver->first_due != NULL && !driver->calling) {
+    if (moved || (driver->first_due != NULL && !driver->calling)) {
         set_event(driver);
     }
 }
@@ -138,14 +184,14 @@ close_fds:
 static size_t run_callbacks(struct ist_driver *driver);
 
 void ist_driver_fini(struct ist_driver *driver) {
-    pthread_mutex_lock(&driver->lock);
+    lock(driver);
     IST_ASSERT(driver->leader == NULL && driver->first_follower == NULL && !driver->calling);
     driver->ending = true;
     ist_connection_close(&driver->connection, IST_PEER);
     settle(driver);
     (void)run_callbacks(driver);
     IST_ASSERT(driver->first_fresh == NULL);
-    pthread_mutex_unlock(&driver->lock);
+    unlock(driver);
     ist_connection_fini(&driver->connection);
     pthread_mutex_destroy(&driver->lock);
     close_fds(driver);
@@ -168,9 +214,7 @@ static void wake_leader(struct ist_driver *driver) {
 static void wake_waiter(struct ist_driver *driver, struct ist_waiter *waiter, enum ist_status status) {
     waiter->status = status;
     waiter->done = true;
-    if (waiter != driver->leader) {
-        pthread_cond_signal(&waiter->turn);
-    }
+    call_on(driver, waiter);
 }
 
 /* Takes what the exchange has done: blocking calls learn of it, callbacks become due. */
@@ -200,9 +244,9 @@ static void warn(struct ist_driver *driver) {
     snprintf(line, sizeof(line), "infinistore: no RDMA, using TCP: %s", driver->connection.why_tcp);
     driver->connection.warning_is_due = false;
     if (driver->config.warn != NULL) {
-        pthread_mutex_unlock(&driver->lock);
+        unlock(driver);
         driver->config.warn(driver->config.warn_arg, line);
-        pthread_mutex_lock(&driver->lock);
+        lock(driver);
     }
 }
 
@@ -230,9 +274,9 @@ static size_t run_callbacks(struct ist_driver *driver) {
         driver->in_flight--;
         driver->asynchronous--;
         count++;
-        pthread_mutex_unlock(&driver->lock);
+        unlock(driver);
         done(arg, status);
-        pthread_mutex_lock(&driver->lock);
+        lock(driver);
     }
     driver->calling = false;
     return count;
@@ -292,13 +336,13 @@ static enum ist_status submit(struct ist_driver *driver, struct ist_request *req
 enum ist_status ist_driver_submit(struct ist_driver *driver, struct ist_request *request,
                                   uint64_t timeout_ns) {
     uint64_t now_ns = 0;
-    pthread_mutex_lock(&driver->lock);
+    lock(driver);
     enum ist_status status = submit(driver, request, timeout_ns, &now_ns);
     if (status == IST_OK && !is_caller(driver)) {
         arm(driver, now_ns);
         wake_leader(driver);
     }
-    pthread_mutex_unlock(&driver->lock);
+    unlock(driver);
     return status;
 }
 
@@ -350,7 +394,7 @@ static void look_ready(struct ist_driver *driver, short ready[IST_SOURCES]) {
 }
 
 size_t ist_driver_process(struct ist_driver *driver) {
-    pthread_mutex_lock(&driver->lock);
+    lock(driver);
     size_t count = 0;
     if (!is_caller(driver)) {
         clear_event(driver);
@@ -367,20 +411,19 @@ size_t ist_driver_process(struct ist_driver *driver) {
         arm(driver, now_ns);
         wake_leader(driver);
     }
-    pthread_mutex_unlock(&driver->lock);
+    unlock(driver);
     return count;
 }
 
-/* Looks for messages without sleeping, as long as the user wants that. True: something has been done. */
-static bool spin(struct ist_driver *driver, uint64_t now_ns) {
-    uint64_t until_ns = ist_later_ns(now_ns, driver->config.poll_ns);
+/* Looks for messages without sleeping, as long as the user wants that. True: something has been done, here or by others, who
+ * do not wake a leader that does not sleep. */
+static bool spin(struct ist_driver *driver, uint64_t *now_ns) {
+    uint64_t until_ns = ist_later_ns(*now_ns, driver->config.poll_ns);
     bool moved = false;
-    while (!moved && now_ns < until_ns && ist_connection_is_remote(&driver->connection) &&
-           (driver->leader == NULL || !driver->leader->done)) {
-        moved = ist_connection_spin(&driver->connection, now_ns);
-        pthread_mutex_unlock(&driver->lock); /* others may submit */
-        now_ns = ist_client_now_ns();
-        pthread_mutex_lock(&driver->lock);
+    while (!moved && *now_ns < until_ns && ist_connection_is_remote(&driver->connection)) {
+        moved = ist_connection_spin(&driver->connection, *now_ns);
+        *now_ns = give_way(driver, until_ns); /* others may submit */
+        moved = moved || (driver->leader != NULL && driver->leader->done);
     }
     return moved;
 }
@@ -389,7 +432,7 @@ static bool spin(struct ist_driver *driver, uint64_t now_ns) {
 static void wait_ready(struct ist_driver *driver, short ready[IST_SOURCES], uint64_t now_ns) {
     const struct ist_connection *connection = &driver->connection;
     memset(ready, 0, IST_SOURCES * sizeof(*ready));
-    if (spin(driver, now_ns) || ist_connection_arm(&driver->connection, now_ns)) {
+    if (spin(driver, &now_ns) || ist_connection_arm(&driver->connection, now_ns)) {
         return;
     }
     uint64_t until_ns = ist_connection_deadline_ns(connection);
@@ -407,9 +450,9 @@ static void wait_ready(struct ist_driver *driver, short ready[IST_SOURCES], uint
     driver->waiting_events = polled[IST_SOURCE_SOCKET].events;
     driver->waiting_until_ns = until_ns;
     driver->waiting = true;
-    pthread_mutex_unlock(&driver->lock);
+    unlock(driver);
     int count = ppoll(polled, IST_SOURCES + 1, until_ns == IST_NO_DEADLINE_NS ? NULL : &timeout, NULL);
-    pthread_mutex_lock(&driver->lock);
+    lock(driver);
     driver->waiting = false;
     if (count > 0 && polled[IST_SOURCES].revents != 0) {
         clear_event(driver);
@@ -439,7 +482,7 @@ static void follow(struct ist_driver *driver, struct ist_waiter *waiter) {
         waiter->next->previous = waiter;
     }
     driver->first_follower = waiter;
-    pthread_cond_wait(&waiter->turn, &driver->lock);
+    sleep_until_called(driver, waiter);
     *(waiter->previous == NULL ? &driver->first_follower : &waiter->previous->next) = waiter->next;
     if (waiter->next != NULL) {
         waiter->next->previous = waiter->previous;
@@ -459,7 +502,7 @@ static void wait_until_done(struct ist_driver *driver, struct ist_waiter *waiter
     /* Also when it did not lead: it may have been called to, and have been done meanwhile. */
     if (driver->leader == NULL) {
         if (driver->first_follower != NULL) {
-            pthread_cond_signal(&driver->first_follower->turn);
+            call_on(driver, driver->first_follower);
         }
         if (driver->asynchronous > 0) {
             arm(driver, now_ns);
@@ -473,20 +516,20 @@ enum ist_status ist_driver_call(struct ist_driver *driver, struct ist_request *r
     uint64_t now_ns = 0;
     request->done = NULL;
     request->arg = &waiter;
-    pthread_mutex_lock(&driver->lock);
+    lock(driver);
     enum ist_status status = submit(driver, request, timeout_ns, &now_ns);
     if (status == IST_OK) {
         wake_leader(driver);
         wait_until_done(driver, &waiter, now_ns);
         status = waiter.status;
     }
-    pthread_mutex_unlock(&driver->lock);
+    unlock(driver);
     return status;
 }
 
 enum ist_status ist_driver_connect(struct ist_driver *driver) {
     struct ist_connection *connection = &driver->connection;
-    pthread_mutex_lock(&driver->lock);
+    lock(driver);
     uint64_t now_ns = ist_client_now_ns();
     ist_connection_open(connection, now_ns);
     while (connection->state != IST_CONNECTION_IDLE && connection->state != IST_CONNECTION_OPEN) {
@@ -499,28 +542,28 @@ enum ist_status ist_driver_connect(struct ist_driver *driver) {
     if (is_open) {
         arm(driver, now_ns);
     }
-    pthread_mutex_unlock(&driver->lock);
+    unlock(driver);
     return is_open ? IST_OK : connection->failure;
 }
 
 uint64_t ist_driver_incarnation(struct ist_driver *driver) {
-    pthread_mutex_lock(&driver->lock);
+    lock(driver);
     uint64_t incarnation = ist_exchange_incarnation(driver->connection.exchange);
-    pthread_mutex_unlock(&driver->lock);
+    unlock(driver);
     return incarnation;
 }
 
 bool ist_driver_is_remote(struct ist_driver *driver) {
-    pthread_mutex_lock(&driver->lock);
+    lock(driver);
     bool is_remote = ist_connection_is_remote(&driver->connection);
-    pthread_mutex_unlock(&driver->lock);
+    unlock(driver);
     return is_remote;
 }
 
 void ist_driver_why_tcp(struct ist_driver *driver, char *why, size_t why_bytes) {
-    pthread_mutex_lock(&driver->lock);
+    lock(driver);
     snprintf(why, why_bytes, "%s", driver->connection.why_tcp);
-    pthread_mutex_unlock(&driver->lock);
+    unlock(driver);
 }
 
 /* ---- memory -------------------------------------------------------------------------------------------- */
@@ -535,9 +578,9 @@ static enum ist_status try_register(struct ist_driver *driver, const struct ist_
     }
     struct ist_device_share *share = ist_link_share(link);
     if (share != NULL) {
-        pthread_mutex_unlock(&driver->lock);
+        unlock(driver);
         status = ist_regions_register(share->device, source, &region);
-        pthread_mutex_lock(&driver->lock);
+        lock(driver);
     }
     bool is_needed = status == IST_OK && share == link->share;
     if (share != link->share) {
@@ -557,18 +600,18 @@ static enum ist_status try_register(struct ist_driver *driver, const struct ist_
 
 enum ist_status ist_driver_register(struct ist_driver *driver, const struct ist_region_source *source) {
     enum ist_status status;
-    pthread_mutex_lock(&driver->lock);
+    lock(driver);
     do {
         status = try_register(driver, source);
     } while (status == IST_AGAIN);
-    pthread_mutex_unlock(&driver->lock);
+    unlock(driver);
     return status;
 }
 
 enum ist_status ist_driver_unregister(struct ist_driver *driver, uint64_t address, uint64_t bytes) {
     struct ist_connection *connection = &driver->connection;
     struct ist_regions *regions = &connection->link.regions;
-    pthread_mutex_lock(&driver->lock);
+    lock(driver);
     if (ist_regions_is_last(regions, address, bytes) &&
         ist_exchange_uses(connection->exchange, address, bytes)) {
         ist_connection_close(connection, IST_PEER);
@@ -577,13 +620,13 @@ enum ist_status ist_driver_unregister(struct ist_driver *driver, uint64_t addres
         wake_leader(driver);
     }
     enum ist_status status = ist_regions_remove(regions, address, bytes);
-    pthread_mutex_unlock(&driver->lock);
+    unlock(driver);
     return status;
 }
 
 size_t ist_driver_in_flight(struct ist_driver *driver) {
-    pthread_mutex_lock(&driver->lock);
+    lock(driver);
     size_t in_flight = driver->in_flight;
-    pthread_mutex_unlock(&driver->lock);
+    unlock(driver);
     return in_flight;
 }

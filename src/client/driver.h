@@ -13,6 +13,7 @@
 #define IST_CLIENT_DRIVER_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -23,6 +24,7 @@
 struct ist_waiter {
     struct ist_waiter *next, *previous; /* of those that follow */
     pthread_cond_t turn;
+    bool sleeps; /* follows, and was not called yet */
     bool done;
     enum ist_status status;
 };
@@ -37,6 +39,7 @@ struct ist_driver_config {
 struct ist_driver {
     struct ist_driver_config config;
     pthread_mutex_t lock;
+    atomic_uint wanting; /* threads that wait for the lock, or are on their way to it */
     struct ist_connection connection;
     bool ending; /* nothing is accepted any more */
 

@@ -47,6 +47,10 @@ enum ist_status ist_exchange_fault(const struct ist_exchange *exchange) {
     return exchange->fault;
 }
 
+bool ist_exchange_was_open(const struct ist_exchange *exchange) {
+    return exchange->was_open;
+}
+
 uint64_t ist_exchange_incarnation(const struct ist_exchange *exchange) {
     return exchange->state == IST_EXCHANGE_OPEN ? exchange->server.incarnation : 0;
 }

@@ -66,6 +66,8 @@ void ist_exchange_free(struct ist_exchange *exchange);
 enum ist_exchange_state ist_exchange_state(const struct ist_exchange *exchange);
 /* BROKEN: PROTOCOL, PEER. Otherwise OK. */
 enum ist_status ist_exchange_fault(const struct ist_exchange *exchange);
+/* Since begin: requests may have left their queue. Also when it has broken since. */
+bool ist_exchange_was_open(const struct ist_exchange *exchange);
 uint64_t ist_exchange_incarnation(const struct ist_exchange *exchange); /* 0 unless OPEN */
 
 /* choice: after HELLO the edge chooses how to go on. */

@@ -112,7 +112,7 @@ static bool is_short_of_memory(struct ist_exchange *exchange, enum ist_status de
 }
 
 static bool shake_hello(struct ist_exchange *exchange, struct ist_span body) {
-    struct ist_hello_reply server;
+    struct ist_hello_reply server = {0}; /* it is written only on OK */
     enum ist_status status = ist_codec_decode_hello_reply(body, &server);
     if (is_short_of_memory(exchange, status, server.status)) {
         return true;
@@ -141,7 +141,7 @@ static bool shake_connect(struct ist_exchange *exchange, struct ist_span body) {
 }
 
 static bool shake_ping(struct ist_exchange *exchange, struct ist_span body) {
-    struct ist_keys_reply reply;
+    struct ist_keys_reply reply = {0};
     enum ist_status status = ist_codec_decode_keys_reply(body, NULL, 0, &reply);
     if (is_short_of_memory(exchange, status, reply.status)) {
         return true;
