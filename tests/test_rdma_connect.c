@@ -93,19 +93,20 @@ static void test_disconnect__while_connecting__gone_when_it_can_be(void **state)
     assert_all_free();
 }
 
+/* All clients are of one port, which one thread tries to reach. */
 static void test_disconnect__while_waiting_for_a_thread__forgotten(void **state) {
     (void)state;
-    const size_t count = IST_CONNECTOR_THREADS + 2;
-    struct client *gone = &f.clients[IST_CONNECTOR_THREADS];
+    const size_t count = 4;
+    struct client *gone = &f.clients[2];
     hold_neighbours(true);
     for (size_t i = 0; i < count; i++) {
         assert_int_equal(client_ask(&f.clients[i]), IST_OK);
     }
-    turn_until_waiting(IST_CONNECTOR_THREADS);
+    turn_until_waiting(1);
     ist_rdma_disconnect(gone->server);
     gone->server = NULL;
-    turn_until(ist_rdma_connections(f.rdma) == count - 1); /* although all threads are busy */
-    assert_int_equal(ist_hca_waiting(f.hca), IST_CONNECTOR_THREADS);
+    turn_until(ist_rdma_connections(f.rdma) == count - 1); /* although the thread is busy */
+    assert_int_equal(ist_hca_waiting(f.hca), 1);
     hold_neighbours(false);
     for (size_t i = 0; i < count; i++) {
         if (&f.clients[i] != gone) {
@@ -115,6 +116,55 @@ static void test_disconnect__while_waiting_for_a_thread__forgotten(void **state)
         }
     }
     assert_int_equal(gone->own.status, IST_AGAIN);
+}
+
+static void test_connect__many_of_a_port__leave_threads_to_others(void **state) {
+    (void)state;
+    struct client *other = &f.clients[IST_CONNECTOR_THREADS];
+    struct ist_endpoint elsewhere;
+    hold_neighbours(true);
+    for (size_t i = 0; i < IST_CONNECTOR_THREADS; i++) {
+        assert_int_equal(client_ask(&f.clients[i]), IST_OK);
+    }
+    client_make(other, &elsewhere);
+    elsewhere.gid[sizeof(elsewhere.gid) - 1] ^= 0x40;
+    assert_int_equal(ist_rdma_connect(f.rdma, other, 1, &elsewhere, &other->server), IST_OK);
+    turn_until_waiting(2);
+    for (int i = 0; i < 200; i++) {
+        turn();
+        sched_yield();
+    }
+    assert_int_equal(ist_hca_waiting(f.hca), 2); /* not all threads for the first port */
+    hold_neighbours(false);
+    turn_until_answered(other);
+    for (size_t i = 0; i < IST_CONNECTOR_THREADS; i++) {
+        turn_until_answered(&f.clients[i]);
+        assert_int_equal(client_finish(&f.clients[i]), IST_OK);
+        exists(&f.clients[i], 1);
+    }
+}
+
+static void test_connect__nobody_answers_at_a_port__all_that_wait_for_it_hear_it(void **state) {
+    (void)state;
+    unsigned tried = 0;
+    ist_hca_set_patience(f.hca, 1000); /* all have asked by then, also on a slow machine */
+    ist_hca_hold_neighbours(server(), true);
+    for (size_t i = 0; i < CLIENTS; i++) {
+        assert_int_equal(client_ask(&f.clients[i]), IST_OK);
+    }
+    for (size_t i = 0; i < CLIENTS; i++) {
+        turn_until_answered(&f.clients[i]);
+        assert_int_equal(f.clients[i].own.status, IST_PEER);
+    }
+    for (const char *at = f.logged; (at = strstr(at, "cannot be reached")) != NULL; at++) {
+        tried++;
+    }
+    assert_int_equal(tried, 1);
+    turn_until(ist_rdma_connections(f.rdma) == 0);
+    hold_neighbours(false);
+    client_free(&f.clients[0]);
+    client_begin(&f.clients[0]); /* it is not held against those that come later */
+    exists(&f.clients[0], 1);
 }
 
 static void test_free__while_connecting__waits_and_ends(void **state) {
@@ -210,6 +260,8 @@ int main(void) {
         TEST(test_connect__neighbour_never_answers__peer_and_gone),
         TEST(test_disconnect__while_connecting__gone_when_it_can_be),
         TEST(test_disconnect__while_waiting_for_a_thread__forgotten),
+        TEST(test_connect__many_of_a_port__leave_threads_to_others),
+        TEST(test_connect__nobody_answers_at_a_port__all_that_wait_for_it_hear_it),
         TEST(test_free__while_connecting__waits_and_ends),
         TEST(test_device_or_port__ends_while_connecting__device),
         TEST(test_drain__while_connecting__answered_then_ends),

@@ -181,6 +181,78 @@ static void test_connect__nobody_answers_at_the_address__peer_and_tcp_goes_on(vo
     turn_until(ist_tcp_connections(f.tcp) == 0 && ist_rdma_connections(f.rdma) == 0);
 }
 
+static void on_time(struct ev_loop *loop, ev_timer *timer, int revents) {
+    (void)loop;
+    (void)revents;
+    *(bool *)timer->data = true;
+}
+
+/* Some turns of the loop may have a reason; one that never sleeps takes thousands in this time. */
+static void assert_sleeps(void) {
+    bool over = false;
+    unsigned wakes = 0;
+    ev_timer timer;
+    ev_now_update(f.loop);
+    ev_timer_init(&timer, on_time, 0.05, 0.);
+    timer.data = &over;
+    ev_timer_start(f.loop, &timer);
+    while (!over && wakes < 20) {
+        ev_run(f.loop, EVRUN_ONCE);
+        wakes++;
+    }
+    ev_timer_stop(f.loop, &timer);
+    assert_true(over);
+}
+
+static void turn_until_left(size_t over_tcp, size_t over_rdma) {
+    uint64_t until_ns = ist_clock_ns() + 20 * 1000000000ull;
+    while (ist_tcp_connections(f.tcp) != over_tcp || ist_rdma_connections(f.rdma) != over_rdma) {
+        assert_true(ist_clock_ns() < until_ns);
+        turn();
+    }
+}
+
+/* The one that is being connected must stay until that is over; the one that waits goes at once, and waits no more. */
+static void test_streams__closed_while_connecting__noticed_at_once(void **state) {
+    (void)state;
+    struct stream streams[2];
+    hold_neighbours(true);
+    for (size_t i = 0; i < 2; i++) {
+        stream_begin(&streams[i]);
+        stream_hear(&streams[i], 1, NULL);
+        stream_connect(&streams[i], &f.clients[i], 2);
+        turn_until_waiting();
+    }
+    turn_until_left(2, 2);
+    close(streams[1].fd);
+    turn_until_left(1, 1);
+    close(streams[0].fd);
+    turn_until_left(0, 1);
+    assert_int_equal(ist_hca_waiting(f.hca), 1);
+    hold_neighbours(false);
+    turn_until_left(0, 0);
+}
+
+/* Bytes behind a CONNECT stay where they are, and wake nobody again and again. */
+static void test_stream__goes_on_while_connecting__read_afterwards(void **state) {
+    (void)state;
+    struct stream stream;
+    stream_begin(&stream);
+    stream_hear(&stream, 1, NULL);
+    hold_neighbours(true);
+    stream_connect(&stream, &f.clients[0], 2);
+    turn_until_waiting();
+    turns(&stream);
+    stream_ping(&stream, 3);
+    turns(&stream);
+    assert_sleeps();
+    hold_neighbours(false);
+    stream_hear(&stream, 2, &f.clients[0]);
+    stream_hear(&stream, 3, NULL);
+    close(stream.fd);
+    turn_until_left(0, 0);
+}
+
 static void test_stream__closed_while_connecting__both_go(void **state) {
     (void)state;
     struct stream stream;
@@ -273,6 +345,8 @@ int main(void) {
         TEST(test_connect__takes_its_time__answered_in_order_and_others_meanwhile),
         TEST(test_connect__twice__invalid_and_the_first_goes_on),
         TEST(test_connect__nobody_answers_at_the_address__peer_and_tcp_goes_on),
+        TEST(test_streams__closed_while_connecting__noticed_at_once),
+        TEST(test_stream__goes_on_while_connecting__read_afterwards),
         TEST(test_stream__closed_while_connecting__both_go),
         TEST(test_session__runs_out_of_time_while_connecting__both_go),
         TEST(test_drain__out_of_time_while_connecting__both_go),

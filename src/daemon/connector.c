@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <string.h>
 
 struct list {
     struct ist_connector_job *first, *last;
@@ -19,6 +20,8 @@ struct ist_connector {
     pthread_cond_t changed;
     struct list waiting, finished;
     unsigned waiting_count;
+    unsigned workers;                                               /* threads that have their place */
+    const struct ist_connector_job *running[IST_CONNECTOR_THREADS]; /* NULL: this thread has none */
     bool closed;
 };
 
@@ -49,21 +52,78 @@ static struct ist_connector_job *take_first(struct list *list) {
     return job;
 }
 
+static bool is_same_port(const struct ist_queue_pair_end *a, const struct ist_queue_pair_end *b) {
+    return a->lid == b->lid && memcmp(a->gid, b->gid, sizeof(a->gid)) == 0;
+}
+
+static bool is_being_reached(const struct ist_connector *connector,
+                             const struct ist_queue_pair_end *peer) {
+    for (unsigned i = 0; i < IST_CONNECTOR_THREADS; i++) {
+        if (connector->running[i] != NULL && is_same_port(&connector->running[i]->peer, peer)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The first whose port no thread is trying to reach. NULL: there is none. */
+static struct ist_connector_job *take_next(struct ist_connector *connector) {
+    struct list *waiting = &connector->waiting;
+    struct ist_connector_job *before = NULL, *job = waiting->first;
+    while (job != NULL && is_being_reached(connector, &job->peer)) {
+        before = job;
+        job = job->next;
+    }
+    if (job != NULL) {
+        *(before == NULL ? &waiting->first : &before->next) = job->next;
+        waiting->last = waiting->last == job ? before : waiting->last;
+        connector->waiting_count--;
+    }
+    return job;
+}
+
+/* Nobody answers there: those that wait for the same port hear it at once. */
+static void finish_alike(struct ist_connector *connector, const struct ist_queue_pair_end *peer) {
+    struct list waiting = connector->waiting;
+    struct ist_connector_job *job;
+    connector->waiting = (struct list){0};
+    while ((job = take_first(&waiting)) != NULL) {
+        if (is_same_port(&job->peer, peer)) {
+            job->status = IST_PEER;
+            connector->waiting_count--;
+            append(&connector->finished, job);
+        } else {
+            append(&connector->waiting, job);
+        }
+    }
+}
+
+/* By the lock's owner, who gets it back. */
+static void run(struct ist_connector *connector, const struct ist_connector_job **running,
+                struct ist_connector_job *job) {
+    *running = job;
+    pthread_mutex_unlock(&connector->lock);
+    job->status = ist_queue_pair_reach(job->queue_pair, &job->peer);
+    pthread_mutex_lock(&connector->lock);
+    *running = NULL;
+    append(&connector->finished, job);
+    if (job->status == IST_PEER) {
+        finish_alike(connector, &job->peer);
+    }
+    ev_async_send(connector->loop, &connector->finished_some);
+}
+
 static void *work(void *context) {
     struct ist_connector *connector = context;
     pthread_mutex_lock(&connector->lock);
+    const struct ist_connector_job **running = &connector->running[connector->workers++];
     while (!connector->closed) {
-        struct ist_connector_job *job = take_first(&connector->waiting);
+        struct ist_connector_job *job = take_next(connector);
         if (job == NULL) {
             pthread_cond_wait(&connector->changed, &connector->lock);
-            continue;
+        } else {
+            run(connector, running, job);
         }
-        connector->waiting_count--;
-        pthread_mutex_unlock(&connector->lock);
-        job->status = ist_queue_pair_reach(job->queue_pair, &job->peer);
-        pthread_mutex_lock(&connector->lock);
-        append(&connector->finished, job);
-        ev_async_send(connector->loop, &connector->finished_some);
     }
     pthread_mutex_unlock(&connector->lock);
     return NULL;

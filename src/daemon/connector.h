@@ -1,7 +1,10 @@
 /* Connects queue pairs to their peers, away from the loop: on RoCE the kernel asks the network who has the peer's
  * address, and waits up to a second for the answer (Linux, drivers/infiniband/core/addr.c:
  * rdma_addr_find_l2_eth_by_grh). A few threads do that, so that a peer that does not answer holds up no other; a
- * bounded number waits for them. */
+ * bounded number waits for them.
+ *
+ * A port is reached by one thread at a time, and when nobody answers there, all that wait for it hear that: many clients
+ * of a host that is cut off take one thread for a second, not all threads for as many seconds. */
 #ifndef IST_DAEMON_CONNECTOR_H
 #define IST_DAEMON_CONNECTOR_H
 

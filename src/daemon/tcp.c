@@ -227,8 +227,9 @@ static void connection_watch(struct connection *connection, unsigned wants) {
     if ((wants & IST_WANT_RECV) != 0) {
         connection_set_low_water(connection);
     }
-    int events =
-        ((wants & IST_WANT_RECV) != 0 ? EV_READ : 0) | ((wants & IST_WANT_SEND) != 0 ? EV_WRITE : 0);
+    bool reads =
+        (wants & IST_WANT_RECV) != 0 || ((wants & IST_WANT_CONNECT) != 0 && connection->recv_blocked);
+    int events = (reads ? EV_READ : 0) | ((wants & IST_WANT_SEND) != 0 ? EV_WRITE : 0);
     struct ev_loop *loop = connection->tcp->config.loop;
     if (ev_is_active(&connection->io) && (connection->io.events & (EV_READ | EV_WRITE)) == events) {
         return;
@@ -259,6 +260,22 @@ static void connection_connect(struct connection *connection) {
     if (!connection->rdma_waits) {
         tell_connected(connection, &own);
     }
+}
+
+/* Who asked for a queue pair may be gone before there is one, and must not keep others waiting. Bytes that it has sent behind
+ * its question hide that. False: it is gone. */
+static bool connection_look(struct connection *connection) {
+    uint8_t byte;
+    ssize_t here = recv(connection->fd, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT);
+    if (here < 0) {
+        return connection_failed(connection, "receive", &connection->recv_blocked);
+    }
+    if (here == 0) {
+        ist_log_debug(connection->tcp->config.log, connection->id,
+                      "the peer closed the connection before it was told of a queue pair");
+        connection_close(connection);
+    }
+    return here > 0;
 }
 
 void ist_tcp_rdma_ended(void *connection) {
@@ -299,6 +316,9 @@ static void connection_run(struct connection *connection) {
         } else {
             break;
         }
+    }
+    if (connection->rdma_waits && !connection->recv_blocked && !connection_look(connection)) {
+        return;
     }
     connection_watch(connection, wants);
 }
