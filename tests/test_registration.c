@@ -91,6 +91,15 @@ static void test_add__small_and_large__parts_that_join(void **state) {
     assert_whole(148 * MIB + 4096);
 }
 
+/* The last part of a first piece of any length, where a work would lie in three. */
+static void test_add__little_more_than_whole_parts__a_work_lies_in_two(void **state) {
+    (void)state;
+    ist_registration_add(f.registration, f.pool, 48 * MIB + 4096);
+    assert_int_equal(regions(), 3);
+    ist_registration_add(f.registration, f.pool + 48 * MIB + 4096, 64 * MIB);
+    assert_whole(112 * MIB + 4096);
+}
+
 static void *add_all(void *context) {
     (void)context;
     ist_registration_add(f.registration, f.pool, 128 * MIB);
@@ -151,6 +160,7 @@ static void test_add__more_than_there_is_room_for__not_whole(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_add__small_and_large__parts_that_join),
+        TEST(test_add__little_more_than_whole_parts__a_work_lies_in_two),
         TEST(test_add__large__all_parts_at_the_same_time),
         TEST(test_add__nth_registration_fails__none_of_it_is_left_and_what_was_there_stays),
         TEST(test_add__more_than_there_is_room_for__not_whole),

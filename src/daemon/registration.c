@@ -1,12 +1,15 @@
 #include "daemon/registration.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "engine/session.h"
 #include "verbs/memory.h"
 
 #define PART_UNIT_BYTES (2ull << 20) /* a huge page */
+static_assert(PART_UNIT_BYTES >= IST_WORK_BYTES_MAX, "a work lies in two parts at most");
 
 /* A region, or a part of what was added. */
 struct segment {
@@ -74,7 +77,8 @@ static void *register_part(void *context) {
     return NULL;
 }
 
-/* Parts of equal length, but for the last one, and not too small. Returns how many. */
+/* Parts of equal length, but for the last one, and not too small: a work may lie in two of them, not in three. Returns how
+ * many. */
 static size_t cut(const struct ist_registration *registration, uint8_t *memory, uint64_t bytes,
                   struct part parts[IST_REGISTRATION_PARTS]) {
     uint64_t each = (bytes + IST_REGISTRATION_PARTS - 1) / IST_REGISTRATION_PARTS;
@@ -83,9 +87,10 @@ static size_t cut(const struct ist_registration *registration, uint8_t *memory, 
                : (each + PART_UNIT_BYTES - 1) / PART_UNIT_BYTES * PART_UNIT_BYTES;
     size_t count = 0;
     for (uint64_t done = 0; done < bytes; done += parts[count++].bytes) {
-        parts[count] = (struct part){.registration = registration,
-                                     .memory = memory + done,
-                                     .bytes = bytes - done < each ? bytes - done : each};
+        parts[count] =
+            (struct part){.registration = registration,
+                          .memory = memory + done,
+                          .bytes = bytes - done < each + PART_UNIT_BYTES ? bytes - done : each};
     }
     return count;
 }

@@ -28,7 +28,8 @@ void ist_registration_free(struct ist_registration *registration);
 #define IST_REGISTRATION_PART_BYTES_MIN (16ull << 20)
 
 /* The pool's next `bytes`, which lie at `memory`, behind those of the calls before. One thread at a time calls this, and
- * before the store hands out blocks in them. A failure is logged, and RDMA is over: see is_whole(). */
+ * before the store hands out blocks in them. Between two others none may have less than a work's bytes. A failure is logged,
+ * and RDMA is over: see is_whole(). */
 void ist_registration_add(struct ist_registration *registration, uint8_t *memory, uint64_t bytes);
 
 /* All that was added is registered. Any thread. */
