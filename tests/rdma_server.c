@@ -76,8 +76,8 @@ static void log_line(void *context, enum ist_log_level level, uint64_t session, 
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* the connector's threads log, too */
     (void)context;
     (void)level;
-    (void)session;
     pthread_mutex_lock(&lock);
+    f.anonymous += session == 0;
     size_t used = strlen(f.logged);
     snprintf(f.logged + used, sizeof(f.logged) - used, "%s\n", message);
     pthread_mutex_unlock(&lock);
@@ -414,4 +414,27 @@ void assert_filled(uint64_t at, uint64_t seed, uint64_t bytes) {
                      (unsigned long long)seed);
         }
     }
+}
+
+static void on_time(struct ev_loop *loop, ev_timer *timer, int revents) {
+    (void)loop;
+    (void)revents;
+    *(bool *)timer->data = true;
+}
+
+/* Some turns of the loop may have a reason; one that never sleeps takes thousands in this time. */
+void assert_sleeps(void) {
+    bool over = false;
+    unsigned wakes = 0;
+    ev_timer timer;
+    ev_now_update(f.loop);
+    ev_timer_init(&timer, on_time, 0.05, 0.);
+    timer.data = &over;
+    ev_timer_start(f.loop, &timer);
+    while (!over && wakes < 20) {
+        ev_run(f.loop, EVRUN_ONCE);
+        wakes++;
+    }
+    ev_timer_stop(f.loop, &timer);
+    assert_true(over);
 }

@@ -59,7 +59,8 @@ struct rdma_server {
     struct ist_alloc counting; /* the server's */
     uint64_t server_bytes;     /* what it has allocated now */
     struct ist_log log;
-    char logged[8192]; /* what the server's log has got, the first of it */
+    char logged[8192];  /* what the server's log has got, the first of it */
+    unsigned anonymous; /* lines that name no session: of these a stranger must not cause any */
 };
 extern struct rdma_server f;
 
@@ -109,6 +110,8 @@ void client_request(struct client *client, enum ist_operation operation, uint64_
 enum ist_status client_reply(struct client *client, uint64_t id, size_t key);
 void fill(uint64_t at, uint64_t seed, uint64_t bytes);
 void assert_filled(uint64_t at, uint64_t seed, uint64_t bytes);
+/* The server's loop finds nothing to do for a while. */
+void assert_sleeps(void);
 
 #define turn_until(condition)                                                                          \
     do {                                                                                               \

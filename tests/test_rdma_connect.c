@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "daemon/clock.h"
+#include "daemon/rdma_state.h"
 
 static struct ist_hca_device *server(void) {
     return ist_hca_find_device(f.hca, "server");
@@ -67,6 +68,7 @@ static void test_connect__neighbour_never_answers__peer_and_gone(void **state) {
     assert_int_equal(f.clients[0].own.status, IST_PEER);
     assert_null(f.clients[0].server);
     assert_non_null(strstr(f.logged, "cannot be reached"));
+    assert_int_equal(f.anonymous, 0);
     hold_neighbours(false);
     turn_until(ist_rdma_connections(f.rdma) == 0);
     assert_int_equal(f.clients[0].ended, 0);
@@ -217,6 +219,37 @@ static void test_drain__while_connecting__answered_then_ends(void **state) {
     turn_until(f.clients[0].ended == 1);
 }
 
+/* A dead queue pair may have had the number before, and its last request may still have been in the completion queue. */
+static void test_connect__completion_of_a_dead_queue_pair__ignored(void **state) {
+    (void)state;
+    struct client *client = &f.clients[0];
+    struct ist_queue_pair_end end;
+    hold_neighbours(true);
+    assert_int_equal(client_ask(client), IST_OK);
+    turn_until_waiting(1);
+    ist_queue_pair_end(client->server->queue_pair, &end);
+    assert_int_equal(ist_queue_pair_connect(client->queue_pair, &end), IST_OK);
+    hold_neighbours(false);
+    struct ibv_qp *qp = ist_hca_find_qp(f.hca, end.number);
+    uint64_t until_ns = ist_clock_ns() + 20 * 1000000000ull;
+    struct ibv_qp_attr now;
+    struct ibv_qp_init_attr made;
+    do { /* until the thread has connected it */
+        assert_true(ist_clock_ns() < until_ns);
+        sched_yield();
+        assert_int_equal(ibv_query_qp(qp, &now, IBV_QP_STATE, &made), 0);
+    } while (now.qp_state != IBV_QPS_RTS);
+    struct ibv_send_wr request = {.wr_id = 40, .opcode = IBV_WR_SEND, .send_flags = IBV_SEND_SIGNALED};
+    struct ibv_send_wr *refused;
+    assert_int_equal(ibv_post_send(qp, &request, &refused), 0);
+    ist_hca_run(f.hca, 1000);
+    ev_invoke(f.loop, &f.rdma->completions, EV_READ); /* before it is told that it is connected */
+    assert_int_equal(client->own.status, IST_AGAIN);
+    turn_until_answered(client);
+    assert_int_equal(client->own.status, IST_OK);
+    exists(client, 1);
+}
+
 static void test_connect__nth_modify_fails__device_and_gone(void **state) {
     (void)state;
     for (uint64_t n = 1; n <= 3; n++) {                      /* INIT, RTR, RTS */
@@ -265,6 +298,7 @@ int main(void) {
         TEST(test_free__while_connecting__waits_and_ends),
         TEST(test_device_or_port__ends_while_connecting__device),
         TEST(test_drain__while_connecting__answered_then_ends),
+        TEST(test_connect__completion_of_a_dead_queue_pair__ignored),
         TEST(test_connect__nth_modify_fails__device_and_gone),
         TEST(test_connect__nth_allocation_fails__nothing_is_left),
     };

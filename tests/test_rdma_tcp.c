@@ -181,29 +181,6 @@ static void test_connect__nobody_answers_at_the_address__peer_and_tcp_goes_on(vo
     turn_until(ist_tcp_connections(f.tcp) == 0 && ist_rdma_connections(f.rdma) == 0);
 }
 
-static void on_time(struct ev_loop *loop, ev_timer *timer, int revents) {
-    (void)loop;
-    (void)revents;
-    *(bool *)timer->data = true;
-}
-
-/* Some turns of the loop may have a reason; one that never sleeps takes thousands in this time. */
-static void assert_sleeps(void) {
-    bool over = false;
-    unsigned wakes = 0;
-    ev_timer timer;
-    ev_now_update(f.loop);
-    ev_timer_init(&timer, on_time, 0.05, 0.);
-    timer.data = &over;
-    ev_timer_start(f.loop, &timer);
-    while (!over && wakes < 20) {
-        ev_run(f.loop, EVRUN_ONCE);
-        wakes++;
-    }
-    ev_timer_stop(f.loop, &timer);
-    assert_true(over);
-}
-
 static void turn_until_left(size_t over_tcp, size_t over_rdma) {
     uint64_t until_ns = ist_clock_ns() + 20 * 1000000000ull;
     while (ist_tcp_connections(f.tcp) != over_tcp || ist_rdma_connections(f.rdma) != over_rdma) {

@@ -12,6 +12,10 @@
 static void handle(struct ist_rdma *rdma, const struct ist_completion_event *event) {
     struct ist_rdma_connection *connection =
         event->queue_pair == NULL ? NULL : ist_queue_pair_user(event->queue_pair);
+    /* Nothing has been posted yet: this is of a dead queue pair that had the number before. */
+    if (connection != NULL && connection->is_connecting && !event->has_buffer) {
+        return;
+    }
     if (connection == NULL || connection->is_broken || event->kind == IST_COMPLETION_FAILED) {
         if (event->has_buffer) {
             ist_rdma_give_back(rdma, event->buffer);
@@ -23,7 +27,7 @@ static void handle(struct ist_rdma *rdma, const struct ist_completion_event *eve
             (void)ist_queue_pair_retire(connection->queue_pair, event->count);
         }
         if (!connection->is_broken) {
-            ist_log_warning(rdma->config.log, 0, "RDMA to a client failed: %s: closing",
+            ist_log_warning(rdma->config.log, connection->id, "RDMA to a client failed: %s: closing",
                             event->failure);
         }
         ist_rdma_break(connection);
@@ -148,6 +152,10 @@ static void note_queue_pair(struct ist_rdma *rdma, const struct ist_device_event
     if (of != NULL) {
         struct ist_rdma_connection *connection = ist_queue_pair_user(of);
         connection->is_drained |= event->kind == IST_DEVICE_LAST_RECEIVE;
+        if (!connection->is_broken) {
+            ist_log_warning(rdma->config.log, connection->id, "RDMA to a client failed: %s: closing",
+                            event->text);
+        }
         ist_rdma_break(connection);
     }
 }

@@ -39,8 +39,10 @@ static struct ist_endpoint endpoint_of(const struct ist_queue_pair_end *end) {
 
 static enum ist_status make_queue_pair(struct ist_rdma_connection *connection,
                                        const struct ist_queue_pair_end *peer) {
-    struct ist_queue_pair_config config = {
-        .completion = connection->rdma->completion, .peer = peer->gid, .user = connection};
+    struct ist_queue_pair_config config = {.completion = connection->rdma->completion,
+                                           .peer = peer->gid,
+                                           .user = connection,
+                                           .session = connection->id};
     /* Old packets of another connection with the same numbers must not fit; any number will do. */
     if (getrandom(&config.packet_number, sizeof(config.packet_number), 0) !=
         sizeof(config.packet_number)) {
@@ -92,6 +94,7 @@ enum ist_status ist_rdma_connect(struct ist_rdma *rdma, void *owner, uint64_t id
     new->edge.run = ist_rdma_run_edge;
     new->rdma = rdma;
     new->owner = owner;
+    new->id = id;
     new->job.peer = end;
     enum ist_status status = make(rdma, id, new);
     if (status != IST_OK) {

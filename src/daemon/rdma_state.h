@@ -20,6 +20,7 @@ struct ist_rdma_held {
 struct ist_rdma_connection {
     struct ist_edge edge; /* first member: the session's user */
     struct ist_rdma *rdma;
+    uint64_t id; /* for the log: of the TCP connection that asked for it */
     struct ist_rdma_connection *next, *prev;
     struct ist_rdma_connection *next_pending, *prev_pending; /* to be run */
     bool is_pending, is_closing, is_broken;

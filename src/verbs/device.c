@@ -268,11 +268,12 @@ enum ist_status ist_device_next_event(struct ist_device *device, struct ist_devi
     if (from.event_type == IBV_EVENT_LID_CHANGE || from.event_type == IBV_EVENT_PORT_ACTIVE) {
         read_lid(device);
     }
-    enum ist_log_level level = event->kind == IST_DEVICE_OTHER || event->kind == IST_DEVICE_LAST_RECEIVE
-                                   ? IST_LOG_DEBUG
-                                   : IST_LOG_WARNING;
+    event->text = ibv_event_type_str(from.event_type);
+    bool is_ours = event->kind == IST_DEVICE_PORT_DOWN || event->kind == IST_DEVICE_PORT_UP ||
+                   event->kind == IST_DEVICE_FAILED;
+    enum ist_log_level level = is_ours ? IST_LOG_WARNING : IST_LOG_DEBUG;
     ist_log_write(device->config.log, level, 0, "%s port %u: %s", ist_device_name(device), device->port,
-                  ibv_event_type_str(from.event_type));
+                  event->text);
     ibv_ack_async_event(&from);
     return IST_OK;
 }

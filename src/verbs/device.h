@@ -71,9 +71,10 @@ enum ist_device_event_kind {
 struct ist_device_event {
     enum ist_device_event_kind kind;
     uint32_t queue_pair;
+    const char *text; /* static: what the library calls it */
 };
 int ist_device_fd(const struct ist_device *device); /* readable: call next_event() until it is AGAIN */
-/* Returns OK (it was logged), AGAIN. */
+/* Returns OK (it was logged; of a queue pair at level DEBUG only, since a peer can cause it), AGAIN. */
 enum ist_status ist_device_next_event(struct ist_device *device, struct ist_device_event *event);
 
 #endif

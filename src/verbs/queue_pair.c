@@ -53,7 +53,8 @@ static const struct ist_completion_config *shape(const struct ist_queue_pair *qu
 
 static enum ist_status failed(const struct ist_queue_pair *queue_pair, const char *what, int error) {
     const struct ist_completion_config *config = shape(queue_pair);
-    ist_log_error(config->log, 0, "%s: %s: %s", ist_device_name(config->device), what, strerror(error));
+    ist_log_error(config->log, queue_pair->config.session, "%s: %s: %s",
+                  ist_device_name(config->device), what, strerror(error));
     return IST_DEVICE;
 }
 
@@ -265,7 +266,8 @@ enum ist_status ist_queue_pair_reach(const struct ist_queue_pair *queue_pair,
         error = to_send(queue_pair, peer);
     }
     if (error == ETIMEDOUT || error == EHOSTUNREACH || error == ENETUNREACH) {
-        ist_log_warning(shape(queue_pair)->log, 0, "%s: the peer cannot be reached: %s",
+        ist_log_warning(shape(queue_pair)->log, queue_pair->config.session,
+                        "%s: the peer cannot be reached: %s",
                         ist_device_name(shape(queue_pair)->device), strerror(error));
         return IST_PEER;
     }

@@ -35,6 +35,7 @@ struct ist_queue_pair_config {
     uint32_t packet_number;
     const uint8_t *peer; /* GID or address of the other end, for the choice of our GID; NULL: unknown */
     void *user;
+    uint64_t session; /* for the log's lines about it; 0: none */
 };
 
 #define IST_QUEUE_PAIR_MTU_MIN 256u
