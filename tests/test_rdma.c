@@ -4,6 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "daemon/clock.h"
+#include "daemon/rdma_state.h"
+#include "engine/session.h"
+#include "infinistore/limits.h"
+
 static void test_put_then_get__over_both_segments__same_bytes(void **state) {
     (void)state;
     struct client *client = &f.clients[0];
@@ -145,6 +150,55 @@ static void test_client__wrong_request__hears_why_before_the_end(void **state) {
     client_say(&f.clients[0], frame, sizeof(frame));
     assert_int_equal(client_reply(&f.clients[0], 9, 0), IST_PROTOCOL);
     turn_until(f.clients[0].ended == 1);
+}
+
+/* It is over, but work of it is with the NIC: until that comes back, or is given up, there is nothing to do. */
+static void test_timeout__work_outstanding__the_loop_sleeps(void **state) {
+    (void)state;
+    client_begin(&f.clients[0]);
+    client_request(&f.clients[0], IST_OP_PUT, 1, &(struct place){"late", 0, 100000}, 1);
+    ist_hca_delay(server_queue_pair(&f.clients[0]), 3600ull * IST_NS_PER_SEC);
+    struct ist_store_usage usage;
+    do {
+        turn();
+        ist_store_usage(f.store, &usage);
+    } while (usage.reserved_bytes == 0);
+    ev_io_stop(f.loop, &f.rdma->completions); /* looking would let time pass, and the work come back */
+    ist_engine_tick(f.engine, ist_clock_ns() + IST_PROGRESS_TIMEOUT_NS);
+    ist_edge_run_changed(f.engine);
+    assert_int_equal(ist_session_wants(f.clients[0].server->session), IST_WANT_CLOSE);
+    assert_sleeps();
+    assert_int_equal(f.clients[0].ended, 0);
+    ev_io_start(f.loop, &f.rdma->completions);
+    ist_rdma_disconnect(f.clients[0].server);
+    turn_until(ist_rdma_connections(f.rdma) == 0);
+}
+
+/* A client has credits for all its buffers: none may be missing because one could not be posted at first. */
+static void test_connect__nth_buffer_cannot_be_posted__posted_by_the_next(void **state) {
+    const uint64_t buffers = IST_RDMA_MESSAGES + IST_COMPLETION_SPARE_MESSAGES;
+    for (uint64_t n = 1; n <= buffers; n++) {
+        teardown(state);
+        setup(state);
+        struct client *client = &f.clients[0];
+        struct ist_endpoint peer;
+        client_make(client, &peer); /* posts its own */
+        ist_hca_fail_nth(f.hca, IST_HCA_CALL_POST, n);
+        assert_int_equal(ist_rdma_connect(f.rdma, client, 1, &peer, &client->server), IST_DEVICE);
+        assert_non_null(ist_hca_failed(f.hca));
+        /* The next one posts what is missing, which is seen by the number of posts that it takes. */
+        ist_hca_fail_nth(f.hca, IST_HCA_CALL_POST, buffers - n + 1);
+        assert_int_equal(ist_rdma_connect(f.rdma, client, 1, &peer, &client->server), IST_DEVICE);
+        assert_non_null(ist_hca_failed(f.hca));
+        ist_hca_fail_nth(f.hca, IST_HCA_CALL_POST, 2);
+        assert_int_equal(ist_rdma_connect(f.rdma, client, 1, &peer, &client->server), IST_OK);
+        assert_null(ist_hca_failed(f.hca)); /* one was missing */
+        ist_hca_fail_nth(f.hca, IST_HCA_CALL_POST, 0);
+        turn_until_answered(client);
+        assert_int_equal(client_finish(client), IST_OK);
+        client_request(client, IST_OP_EXISTS, 1, &(struct place){"nobody", 0, 0}, 1);
+        assert_int_equal(client_reply(client, 1, 0), IST_NOT_FOUND);
+    }
 }
 
 static void test_drain__client_is_dead__ends_all_the_same(void **state) {
@@ -301,6 +355,8 @@ int main(void) {
         TEST(test_put__rkey_of_nothing__that_session_ends_and_its_block_returns),
         TEST(test_client__garbage__ends),
         TEST(test_client__wrong_request__hears_why_before_the_end),
+        TEST(test_timeout__work_outstanding__the_loop_sleeps),
+        TEST(test_connect__nth_buffer_cannot_be_posted__posted_by_the_next),
         TEST(test_drain__client_is_dead__ends_all_the_same),
         TEST(test_disconnect__work_outstanding__everything_returns),
         TEST(test_disconnect__messages_on_their_way_many_times__no_buffer_is_lost),

@@ -159,7 +159,7 @@ static bool take_work(struct ist_rdma_connection *connection, unsigned wants) {
         work.piece_count = ist_registration_find(connection->rdma->config.registration, works[i].offset,
                                                  works[i].bytes, work.pieces);
         if (work.piece_count == 0) {
-            ist_log_warning(connection->rdma->config.log, 0,
+            ist_log_warning(connection->rdma->config.log, connection->id,
                             "a block that is not registered for RDMA: closing");
             ist_rdma_break(connection);
             return false;
@@ -238,6 +238,7 @@ static void connection_run(struct ist_rdma_connection *connection) {
         unsigned wants = ist_session_wants(connection->session);
         if ((wants & IST_WANT_CLOSE) != 0) {
             connection_close(connection);
+            more = false; /* what completes, or the time that is over, brings it back */
             break;
         }
         /* Works first: a reply that stands behind them has been queued by handing them out. */
@@ -279,7 +280,8 @@ void ist_rdma_hold(struct ist_rdma_connection *connection, const struct ist_comp
         return;
     }
     if (connection->held_count == IST_RDMA_HELD_MAX) {
-        ist_log_warning(connection->rdma->config.log, 0, "a client sent beyond its credits: closing");
+        ist_log_warning(connection->rdma->config.log, connection->id,
+                        "a client sent beyond its credits: closing");
         ist_rdma_give_back(connection->rdma, event->buffer);
         ist_rdma_break(connection);
         return;

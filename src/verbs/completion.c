@@ -284,9 +284,9 @@ enum ist_status ist_completion_give_back(struct ist_completion *completion, uint
     return IST_OK;
 }
 
-/* The buffers of one queue pair more, posted. */
+/* The buffers of one queue pair more, posted; or what is missing of them, when that failed before. */
 static enum ist_status more_buffers(struct ist_completion *completion) {
-    uint32_t each = messages_of_one(&completion->config), first = completion->buffers_made;
+    uint32_t each = messages_of_one(&completion->config), first = completion->queue_pairs * each;
     uint64_t bytes = (uint64_t)each * completion->config.message_bytes;
     struct ist_region *region = &completion->regions[first / each];
     if (region->mr == NULL) {
@@ -298,11 +298,11 @@ static enum ist_status more_buffers(struct ist_completion *completion) {
             return status;
         }
     }
-    completion->buffers_made += each;
-    for (uint32_t i = 0; i < each; i++) {
-        enum ist_status status = ist_completion_give_back(completion, first + i);
+    while (completion->buffers_made < first + each) {
+        enum ist_status status = ist_completion_give_back(completion, completion->buffers_made++);
         if (status != IST_OK) {
-            return status; /* the receive queue is of no use any more */
+            completion->buffers_made--;
+            return status;
         }
     }
     return IST_OK;
@@ -313,7 +313,8 @@ enum ist_status ist_completion_enter(struct ist_completion *completion) {
         return IST_NO_SPACE;
     }
     /* Buffers stay posted when a queue pair leaves, for the next one. */
-    if (completion->queue_pairs * messages_of_one(&completion->config) == completion->buffers_made) {
+    if ((completion->queue_pairs + 1) * messages_of_one(&completion->config) >
+        completion->buffers_made) {
         enum ist_status status = more_buffers(completion);
         if (status != IST_OK) {
             return status;
