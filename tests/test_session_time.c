@@ -126,6 +126,58 @@ static void test_transfer__behind_another__counts_its_own_bytes(void **state) {
     talk_end(&talk);
 }
 
+/* Another session that has two requests, one of which is complete. */
+static struct ist_session *begin_another(struct world *world) {
+    struct bytes in = {0}, out = {0};
+    struct ist_session *another = world_open(world);
+    say_hello(&in, 1);
+    edge_run(world, another, &in, &out);
+    in.count = 0;
+    say_header(&in, IST_OP_PING, 0, 2, 0, 0);
+    say_put(&in, 3, 0, "another", 'a', 1024);
+    edge_feed(world, another, in.data, in.count - 1);
+    bytes_free(&in);
+    bytes_free(&out);
+    return another;
+}
+
+/* The server's link is shared by two sessions, until just before the first one's time is up. */
+static void test_transfer__server_is_shared__has_so_much_more_time(void **state) {
+    (void)state;
+    struct talk talk;
+    talk_begin(&talk);
+    const struct item items[] = {{"k", 0, 1024}, {"l", 1024, 1024}, {"m", 2048, 1024}};
+    uint64_t begin_ns = talk.world.now_ns;
+    struct ist_session *another = begin_another(&talk.world);
+    say_items(&talk.in, IST_OP_PUT, 0, 3, items, 3);
+    talk_say(&talk);
+    assert_int_equal(nic_post(&talk, 3), 3);
+    tick_at(&talk.world, begin_ns + PAUSE_NS - 1);
+    ist_session_close(another);
+    nic_complete(&talk, 1);
+    expect_timeout(&talk.world, talk.session, begin_ns + PAUSE_NS + 2 * (SECOND / 1024));
+    talk_end(&talk);
+}
+
+/* What was shared by an earlier request is nothing to a later one. */
+static void test_transfer__others_are_long_gone__has_its_usual_time(void **state) {
+    (void)state;
+    struct talk talk;
+    talk_begin(&talk);
+    struct ist_session *another = begin_another(&talk.world);
+    put_whole(&talk, "first", 'f', 1024);
+    ist_session_close(another);
+    const struct item items[] = {{"k", 0, 1024}, {"l", 1024, 1024}, {"m", 2048, 1024}};
+    uint64_t begin_ns = talk.world.now_ns;
+    say_items(&talk.in, IST_OP_PUT, 0, 3, items, 3);
+    talk_say(&talk);
+    assert_int_equal(nic_post(&talk, 3), 3);
+    tick_at(&talk.world, begin_ns + PAUSE_NS - 1);
+    nic_complete(&talk, 1);
+    expect_timeout(&talk.world, talk.session, begin_ns + PAUSE_NS + SECOND / 1024);
+    talk_end(&talk);
+}
+
 static void test_transfer__after_a_long_rest__has_its_whole_time(void **state) {
     (void)state;
     struct talk talk;
@@ -257,6 +309,8 @@ int main(void) {
         cmocka_unit_test(test_request__behind_a_large_one__counts_its_own_bytes),
         cmocka_unit_test(test_reply__behind_another__its_time_begins_with_it),
         cmocka_unit_test(test_transfer__behind_another__counts_its_own_bytes),
+        cmocka_unit_test(test_transfer__server_is_shared__has_so_much_more_time),
+        cmocka_unit_test(test_transfer__others_are_long_gone__has_its_usual_time),
         cmocka_unit_test(test_transfer__after_a_long_rest__has_its_whole_time),
         cmocka_unit_test(test_transfer__work_that_nobody_takes__has_a_deadline),
         cmocka_unit_test(test_transfer__one_write_behind_its_answer__still_has_a_deadline),

@@ -17,7 +17,8 @@
 #define IST_NS_PER_SEC 1000000000ull
 #define IST_HANDSHAKE_TIMEOUT_NS (10 * IST_NS_PER_SEC) /* From accept to a complete HELLO. */
 #define IST_PROGRESS_TIMEOUT_NS (30 * IST_NS_PER_SEC)  /* A begun request or reply, without a byte. */
-#define IST_TRANSFER_BYTES_PER_SEC_MIN (1u << 20)      /* And never so far behind this rate. */
+#define IST_TRANSFER_BYTES_PER_SEC_MIN (1u << 20)      /* And never so far behind this rate, */
+#define IST_TRANSFER_SHARERS_MAX 1024u /* of which each of so many at most has a part. */
 
 /* Defaults of the client. */
 #define IST_CONNECT_TIMEOUT_NS (5 * IST_NS_PER_SEC)

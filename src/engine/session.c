@@ -24,6 +24,7 @@ static const struct ist_log *log_of(const struct ist_session *session) {
 
 /* A timer that is early costs one tick; moving it at each byte would cost more. */
 static void arm(struct ist_session *session) {
+    ist_session_note_sharers(session);
     uint64_t at_ns = ist_session_deadline_ns(session);
     if (at_ns != IST_NEVER_NS && (session->timer.place == 0 || session->timer.at_ns > at_ns)) {
         ist_timers_arm(&session->engine->timers, &session->timer, at_ns);
@@ -32,6 +33,7 @@ static void arm(struct ist_session *session) {
 
 void ist_session_tick(struct ist_session *session, uint64_t now_ns) {
     struct ist_timers *timers = &session->engine->timers;
+    ist_session_note_sharers(session);
     uint64_t at_ns = ist_session_deadline_ns(session);
     if (at_ns > now_ns) {
         ist_timers_disarm(timers, &session->timer);

@@ -68,8 +68,9 @@ struct ist_session {
     enum ist_session_state state;
     enum ist_session_step step;
     enum ist_session_end end;
-    uint32_t in_flight;                        /* requests begun whose reply has not left */
-    struct ist_frame frame;                    /* the one that is being received, from its body on */
+    uint32_t in_flight;     /* requests begun whose reply has not left */
+    uint64_t sharers;       /* of the server, itself among them; the most since it was idle */
+    struct ist_frame frame; /* the one that is being received, from its body on */
     uint64_t opened_ns, begin_ns, received_ns; /* begin: of that frame */
     uint64_t begun_bytes;                      /* received since then */
     uint64_t unit_ns, sent_ns;                 /* unit: since when the outbox's first one waits */
@@ -87,6 +88,8 @@ struct ist_session {
     struct ist_outbox outbox;
 };
 
+/* Before its deadlines are asked for: with how many others it shares the server may have changed. */
+void ist_session_note_sharers(struct ist_session *session);
 /* The earliest of its deadlines: handshake, a request that arrives, values that a NIC moves, a reply that leaves;
  * IST_NEVER_NS: none. */
 uint64_t ist_session_deadline_ns(const struct ist_session *session);
