@@ -90,11 +90,12 @@ static void size_pool(struct daemon *daemon) {
     daemon->granule_bytes = granule;
     daemon->pool_bytes = round_down(config->prealloc_bytes + unit - 1, unit);
     daemon->pool_bytes_max = round_down(max, unit);
-    /* RDMA takes a piece of a value from two segments, not from three: none between two others may be short. */
+    /* RDMA takes a piece of a value from two segments, not from three: none that others follow may be short. */
     if (daemon->pool_bytes < daemon->pool_bytes_max &&
         daemon->pool_bytes > IST_MEMORY_FIRST_SEGMENT_BYTES) {
-        daemon->pool_bytes =
+        uint64_t whole =
             round_down(daemon->pool_bytes + IST_MEMORY_HUGE_BYTES - 1, IST_MEMORY_HUGE_BYTES);
+        daemon->pool_bytes = whole < daemon->pool_bytes_max ? whole : daemon->pool_bytes_max;
     }
     if (daemon->pool_bytes_max < daemon->pool_bytes) {
         daemon->pool_bytes_max = daemon->pool_bytes;

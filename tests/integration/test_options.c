@@ -340,6 +340,27 @@ static void test_auto_increase__pool_fills__grows_up_to_its_limit(void **state) 
     server_stop(server);
 }
 
+/* A short segment between two others would be the third in which a work over RDMA lies. */
+static void test_auto_increase__first_size_is_odd__nothing_short_that_others_follow(void **state) {
+    (void)state;
+    static const struct {
+        const char *bytes, *max;
+        uint64_t pool_bytes;
+    } cases[] = {
+        {"65540K", "192M", 66 * MIB},         /* a huge page beyond the first segment */
+        {"65540K", "65544K", 65544ull << 10}, /* no further than it may be: nothing follows */
+        {"65540K", "65540K", 65540ull << 10},
+        {"1028K", "192M", 1028ull << 10}, /* the first may be of any length */
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct server *server = server_start("--prealloc-size", cases[i].bytes, "--auto-increase",
+                                             "--max-pool-size", cases[i].max);
+        assert_eventually(server_metric(server, "infinistore_pool_size_bytes") ==
+                          (double)cases[i].pool_bytes);
+        server_stop(server);
+    }
+}
+
 /* The log's descriptor must not be a client's connection. */
 static void test_start__without_standard_streams__nothing_takes_their_place(void **state) {
     (void)state;
@@ -424,6 +445,7 @@ int main(void) {
         integration_test(test_unix_socket__left_by_a_dead_process__taken_over),
         integration_test(test_start__pool_of_half_the_machine__serves_before_it_is_populated),
         integration_test(test_auto_increase__pool_fills__grows_up_to_its_limit),
+        integration_test(test_auto_increase__first_size_is_odd__nothing_short_that_others_follow),
         integration_test(test_start__without_standard_streams__nothing_takes_their_place),
         integration_test(test_option__without_the_one_that_it_belongs_to__told),
         integration_test(test_periodic_evict__above_its_threshold__down_to_the_other),
