@@ -2,6 +2,7 @@
  * callback has given back to the caller nobody may read or write any more. */
 #include "tests/rdma_house.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -374,6 +375,46 @@ static void test_blows__in_flight__peer_then_as_before(void **state) {
     }
 }
 
+/* One ping is answered, and another will not be: the queue cannot be looked at, or armed, any more. Whoever waits for the
+ * descriptor must hear of it. True: a call has failed. */
+static bool fail_queue(uint64_t nth) {
+    struct waiting answered = {0}, lost = {0};
+    struct pollfd polled = {.fd = ist_client_fd(f.client), .events = POLLIN};
+    house_park();
+    assert_int_equal(ist_ping_async(f.client, 0, on_done, &answered), IST_OK);
+    for (unsigned i = 0; i < 40; i++) {
+        house_turn();
+        (void)ist_hca_run(house_hca(), 4);
+    }
+    assert_int_equal(ist_ping_async(f.client, 0, on_done, &lost), IST_OK);
+    ist_hca_fail_nth(house_hca(), IST_HCA_CALL_ARM | IST_HCA_CALL_POLL, nth);
+    while (poll(&polled, 1, 0) == 1) {
+        (void)ist_client_process(f.client);
+    }
+    bool has_failed = ist_hca_failed(house_hca()) != NULL;
+    ist_hca_fail_nth(house_hca(), 0, 0);
+    assert_int_equal(lost.calls, has_failed);
+    assert_int_equal(lost.status, has_failed ? IST_PEER : IST_OK);
+    house_unpark();
+    while (lost.calls == 0) {
+        (void)ist_client_process(f.client);
+    }
+    return has_failed;
+}
+
+static void test_queue__cannot_be_looked_at_or_armed__all_are_told(void **state) {
+    (void)state;
+    uint64_t nth = 1;
+    bool has_failed = true;
+    for (; has_failed && nth < 30; nth++) {
+        begin((struct house_options){.seed = 60 + nth});
+        has_failed = fail_queue(nth);
+        assert_works();
+        end();
+    }
+    assert_true(nth > 3 && !has_failed);
+}
+
 /* AUTO: without a device there is TCP, and RDMA again when it has come back. */
 static void test_auto__device_goes_and_comes__tcp_meanwhile(void **state) {
     (void)state;
@@ -494,6 +535,7 @@ int main(void) {
         cmocka_unit_test(test_put__deadline_anywhere__memory_is_the_callers_again),
         cmocka_unit_test(test_get__deadline_anywhere__memory_is_the_callers_again),
         cmocka_unit_test(test_call__deadline_passes__timeout_and_connected_anew),
+        cmocka_unit_test(test_queue__cannot_be_looked_at_or_armed__all_are_told),
         cmocka_unit_test(test_unregister__in_flight__ended_first),
         cmocka_unit_test(test_unregister__of_other_memory_in_flight__nothing_happens),
         cmocka_unit_test(test_free__in_flight__peer_and_memory_is_the_callers),

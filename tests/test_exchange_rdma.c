@@ -298,13 +298,29 @@ static void test_stat__over_rdma__the_note_first(void **state) {
 
 /* ---- deadlines ---------------------------------------------------------------------------------------------- */
 
+/* Its rkey is written down and would be sent as it is. One that waits for room is written when that is there. */
+static void test_uses__not_a_byte_sent__if_it_is_written(void **state) {
+    (void)state;
+    struct answer answer, other;
+    struct ist_put_item put = put_of("a", 100, 100);
+    uintptr_t at = (uintptr_t)f.memory;
+    submit_put(&put, 1, &answer, TALK_NEVER);
+    assert_false(ist_exchange_uses(f.talk.exchange, at, MEMORY_BYTES)); /* no session */
+    open_rdma();
+    assert_true(ist_exchange_uses(f.talk.exchange, at, 101));
+    assert_false(ist_exchange_uses(f.talk.exchange, at, 100));
+    submit_ping(&other, TALK_NEVER);
+    assert_false(ist_exchange_uses(f.talk.exchange, at + 200, 100));
+    talk_end(&f.talk, IST_PEER);
+    assert_false(ist_exchange_uses(f.talk.exchange, at, MEMORY_BYTES));
+}
+
 static void test_deadline__not_a_byte_sent__timeout_at_once(void **state) {
     (void)state;
     struct answer answer, other;
     struct ist_put_item put = put_of("a", 0, 100);
     open_rdma();
     submit_put(&put, 1, &answer, 10);
-    assert_false(ist_exchange_uses(f.talk.exchange, (uintptr_t)f.memory, MEMORY_BYTES));
     talk_tick(&f.talk, 10);
     assert_int_equal(answer.status, IST_TIMEOUT);
     assert_int_equal(ist_exchange_fault(f.talk.exchange), IST_OK);
@@ -382,6 +398,7 @@ int main(void) {
         TEST(test_put__only_strangers__not_sent),
         TEST(test_get__reply_without_payload__lengths_and_statuses),
         TEST(test_stat__over_rdma__the_note_first),
+        TEST(test_uses__not_a_byte_sent__if_it_is_written),
         TEST(test_deadline__not_a_byte_sent__timeout_at_once),
         TEST(test_deadline__a_byte_sent__told_at_the_end_only),
         TEST(test_deadline__no_values__reply_ignored),

@@ -127,7 +127,9 @@ static void arm(struct ist_driver *driver, uint64_t now_ns) {
     bool moved = true;
     for (unsigned turns = 0; moved && turns < TURNS_MAX; turns++) {
         moved = ist_connection_arm(&driver->connection, now_ns);
-        settle(driver);
+        if (moved) {
+            settle(driver);
+        }
     }
     if (!watch(driver)) {
         ist_connection_close(&driver->connection, IST_PEER);

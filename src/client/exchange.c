@@ -273,7 +273,7 @@ void ist_exchange_set_notes(struct ist_exchange *exchange, const char *tcp, cons
 
 static bool list_uses(const struct ist_request_list *list, uint64_t address, uint64_t bytes) {
     for (const struct ist_request *request = list->first; request != NULL; request = request->next) {
-        if (ist_request_is_exposed(request) && ist_request_names(request, address, bytes)) {
+        if (request->is_remote && ist_request_names(request, address, bytes)) {
             return true;
         }
     }

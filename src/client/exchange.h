@@ -82,7 +82,7 @@ const struct ist_endpoint *ist_exchange_peer(const struct ist_exchange *exchange
 /* CONNECTED: the queue pairs are connected. regions: borrowed while it is OPEN: which memory the server may use. */
 void ist_exchange_prove(struct ist_exchange *exchange, const struct ist_regions *regions);
 bool ist_exchange_is_remote(const struct ist_exchange *exchange); /* OPEN or PROOF, over RDMA */
-/* Whether a request of which something was sent over RDMA names some of this memory. */
+/* Whether a request that was sent over RDMA, or will be as it is, names some of this memory: its key is in there. */
 bool ist_exchange_uses(const struct ist_exchange *exchange, uint64_t address, uint64_t bytes);
 /* What STAT adds to the server's figures, with the value 1, over the byte stream and over RDMA; NULL: nothing. Static
  * texts. */
