@@ -3,8 +3,10 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "client/client.h"
@@ -311,6 +313,53 @@ static void test_loss__unseen_for_a_while__next_call_connects_and_is_answered(vo
     fake_stop(fake);
 }
 
+/* Of a child that was forked: what belongs to the server is closed, or its end would not be seen. */
+static void close_servers_sockets(uint16_t port) {
+    for (int fd = 0; fd < 1000; fd++) {
+        struct sockaddr_in address = {0};
+        socklen_t bytes = sizeof(address);
+        if (getsockname(fd, (struct sockaddr *)&address, &bytes) == 0 &&
+            ntohs(address.sin_port) == port) {
+            close(fd);
+        }
+    }
+}
+
+static void test_loss__a_child_has_the_socket_open__descriptor_is_quiet(void **state) {
+    (void)state;
+    static const enum fake_way ways[] = {FAKE_CLOSE_LATER, FAKE_GOOD};
+    struct fake *fake = fake_start(ways, 2, AF_INET, NULL);
+    struct ist_client *client = client_of(fake);
+    int pipes[2][2];
+    char byte = 0;
+    assert_true(pipe(pipes[0]) == 0 && pipe(pipes[1]) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        close_servers_sockets(fake_port(fake));
+        close(pipes[1][1]); /* the end of the other process is the end of this */
+        bool lives = write(pipes[0][1], &byte, 1) == 1 && read(pipes[1][0], &byte, 1) == 1;
+        _exit(lives); /* is killed before */
+    }
+    assert_true(child > 0);
+    assert_int_equal(read(pipes[0][0], &byte, 1), 1);
+    struct waiting waiting = {0};
+    assert_int_equal(ist_ping_async(client, 0, on_done, &waiting), IST_OK);
+    process_until(client, &waiting.calls, 1);
+    assert_int_equal(waiting.status, IST_PEER);
+    assert_quiet(client);
+    assert_int_equal(ist_ping(client, 0), IST_OK);
+    assert_quiet(client);
+    int status;
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status)); /* it had it open until now */
+    for (unsigned i = 0; i < 4; i++) {
+        close(pipes[i / 2][i % 2]);
+    }
+    ist_client_free(client);
+    fake_stop(fake);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_new__nobody_usable__status_and_cause),
@@ -322,6 +371,7 @@ int main(void) {
         cmocka_unit_test(test_loss__nobody_there_then_somebody__peer_at_once_then_ok),
         cmocka_unit_test(test_reconnect__server_silent__submit_returns_and_peer_in_time),
         cmocka_unit_test(test_loss__idle__seen_and_next_call_connects),
+        cmocka_unit_test(test_loss__a_child_has_the_socket_open__descriptor_is_quiet),
         cmocka_unit_test(test_loss__unseen_for_a_while__next_call_connects_and_is_answered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

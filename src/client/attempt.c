@@ -30,6 +30,9 @@ static void set_fd(struct ist_connection *connection, int fd) {
 /* First of all what touches the user's memory. */
 void ist_attempt_drop(struct ist_connection *connection) {
     ist_link_close(&connection->link);
+    if (connection->fd >= 0) {
+        connection->closing(connection->closing_arg, connection->fd);
+    }
     if (connection->resolver != NULL) {
         ist_resolver_free(connection->resolver);
         connection->resolver = NULL;

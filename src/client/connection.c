@@ -53,6 +53,8 @@ enum ist_status ist_connection_init(struct ist_connection *connection, struct is
         .exchange = exchange,
         .endpoints = *endpoints,
         .timeout_ns = config->timeout_ns,
+        .closing = config->closing,
+        .closing_arg = config->closing_arg,
         .wanted = config->transport,
         .fd = -1,
     };

@@ -56,6 +56,8 @@ struct ist_connection {
     struct ist_exchange *exchange;  /* owned */
     struct ist_endpoints endpoints; /* owned */
     uint64_t timeout_ns;            /* of connecting */
+    void (*closing)(void *arg, int fd);
+    void *closing_arg;
 
     int fd;              /* the socket's, the resolver's, or -1 */
     uint64_t generation; /* counts the descriptors */
@@ -91,6 +93,10 @@ struct ist_connection_config {
     enum ist_transport transport;
     struct ist_link_config link;
     const struct ist_alloc *alloc;
+    /* Called before the socket, or the resolver's descriptor, is closed: whoever watches it must stop that, as it stays open
+     * in the child of a fork(). */
+    void (*closing)(void *arg, int fd);
+    void *closing_arg;
 };
 
 /* endpoints: transferred on OK. The connection must not be moved afterwards. Returns OK, NO_MEMORY. */

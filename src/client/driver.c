@@ -106,12 +106,19 @@ static bool watch_source(struct ist_driver *driver, enum ist_connection_source s
         return true;
     }
     struct epoll_event event = {.events = epoll_events_of(wait.events), .data.u32 = source};
-    /* A descriptor that was closed has left by itself. */
+    /* One that was closed has left: see forget_fd(). */
     if (epoll_ctl(driver->epoll_fd, is_new ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, wait.fd, &event) != 0) {
         return false;
     }
     *watched = wait;
     return true;
+}
+
+/* What is closed leaves by itself only when no child of a fork() still has it open (man 7 epoll, Questions). Then its end
+ * would be told for ever. */
+static void forget_fd(void *arg, int fd) {
+    struct ist_driver *driver = arg;
+    (void)epoll_ctl(driver->epoll_fd, EPOLL_CTL_DEL, fd, NULL); /* it need not be in there */
 }
 
 static bool watch(struct ist_driver *driver) {
@@ -171,7 +178,9 @@ enum ist_status ist_driver_init(struct ist_driver *driver, struct ist_endpoints 
     if (!open_fds(driver) || pthread_mutex_init(&driver->lock, NULL) != 0) {
         goto close_fds;
     }
-    if (ist_connection_init(&driver->connection, endpoints, &config->connection) != IST_OK) {
+    driver->config.connection.closing = forget_fd;
+    driver->config.connection.closing_arg = driver;
+    if (ist_connection_init(&driver->connection, endpoints, &driver->config.connection) != IST_OK) {
         goto destroy_lock;
     }
     return IST_OK;
