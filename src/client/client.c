@@ -144,7 +144,7 @@ void ist_client_free(struct ist_client *client) {
 }
 
 int ist_client_fd(const struct ist_client *client) {
-    return client->driver.epoll_fd;
+    return client->driver.wakeup.epoll_fd;
 }
 
 size_t ist_client_process(struct ist_client *client) {

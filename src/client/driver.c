@@ -4,11 +4,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <sys/timerfd.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "base/assert.h"
 #include "client/clock.h"
@@ -59,72 +55,7 @@ static uint64_t give_way(struct ist_driver *driver, uint64_t until_ns) {
     return now_ns;
 }
 
-/* ---- the descriptors for those who wait elsewhere -------------------------------------------------------- */
-
-static struct timespec timespec_of(uint64_t ns) {
-    return (struct timespec){.tv_sec = (time_t)(ns / IST_NS_PER_SEC),
-                             .tv_nsec = (long)(ns % IST_NS_PER_SEC)};
-}
-
-static void set_event(struct ist_driver *driver) {
-    if (!driver->event_set) {
-        driver->event_set = true;
-        ssize_t written = write(driver->event_fd, &(uint64_t){1}, sizeof(uint64_t));
-        (void)written; /* cannot fail: the counter is 0 */
-    }
-}
-
-static void clear_event(struct ist_driver *driver) {
-    if (driver->event_set) {
-        uint64_t count;
-        ssize_t got = read(driver->event_fd, &count, sizeof(count));
-        (void)got;
-        driver->event_set = false;
-    }
-}
-
-static void set_timer(struct ist_driver *driver, uint64_t at_ns) {
-    struct itimerspec setting = {0}; /* disarms */
-    if (at_ns != IST_NO_DEADLINE_NS) {
-        setting.it_value = timespec_of(at_ns == 0 ? 1 : at_ns);
-    }
-    if (timerfd_settime(driver->timer_fd, TFD_TIMER_ABSTIME, &setting, NULL) == 0) {
-        driver->timer_ns = at_ns;
-    }
-}
-
-static uint32_t epoll_events_of(short events) {
-    return ((events & POLLIN) != 0 ? EPOLLIN : 0u) | ((events & POLLOUT) != 0 ? EPOLLOUT : 0u);
-}
-
-/* False: the kernel refused, so nobody would hear of this descriptor. */
-static bool watch_source(struct ist_driver *driver, enum ist_connection_source source) {
-    struct ist_wait wait = ist_connection_wait(&driver->connection, source);
-    struct ist_wait *watched = &driver->watched[source];
-    bool is_new = watched->generation != wait.generation;
-    if (wait.fd < 0 || (!is_new && wait.events == watched->events)) {
-        return true;
-    }
-    struct epoll_event event = {.events = epoll_events_of(wait.events), .data.u32 = source};
-    /* One that was closed has left: see forget_fd(). */
-    if (epoll_ctl(driver->epoll_fd, is_new ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, wait.fd, &event) != 0) {
-        return false;
-    }
-    *watched = wait;
-    return true;
-}
-
-/* What is closed leaves by itself only when no child of a fork() still has it open (man 7 epoll, Questions). Then its end
- * would be told for ever. */
-static void forget_fd(void *arg, int fd) {
-    struct ist_driver *driver = arg;
-    (void)epoll_ctl(driver->epoll_fd, EPOLL_CTL_DEL, fd, NULL); /* it need not be in there */
-}
-
-static bool watch(struct ist_driver *driver) {
-    return watch_source(driver, IST_SOURCE_SOCKET) && watch_source(driver, IST_SOURCE_MESSAGES) &&
-           watch_source(driver, IST_SOURCE_DEVICE);
-}
+/* ---- those who wait elsewhere --------------------------------------------------------------------------- */
 
 static void settle(struct ist_driver *driver);
 
@@ -138,48 +69,32 @@ static void arm(struct ist_driver *driver, uint64_t now_ns) {
             settle(driver);
         }
     }
-    if (!watch(driver)) {
+    if (!ist_wakeup_watch(&driver->wakeup, &driver->connection)) {
         ist_connection_close(&driver->connection, IST_PEER);
         settle(driver);
     }
     uint64_t at_ns = ist_connection_deadline_ns(&driver->connection);
-    if (at_ns < driver->timer_ns) {
-        set_timer(driver, at_ns);
+    if (at_ns < driver->wakeup.timer_ns) {
+        ist_wakeup_set_timer(&driver->wakeup, at_ns);
     }
     if (moved || (driver->first_due != NULL && !driver->calling)) {
-        set_event(driver);
+        ist_wakeup_set_event(&driver->wakeup);
     }
 }
 
 /* ---- beginning and end --------------------------------------------------------------------------------- */
 
-static void close_fds(struct ist_driver *driver) {
-    const int fds[3] = {driver->epoll_fd, driver->timer_fd, driver->event_fd};
-    for (size_t i = 0; i < 3; i++) {
-        if (fds[i] >= 0) {
-            close(fds[i]);
-        }
-    }
-}
-
-static bool open_fds(struct ist_driver *driver) {
-    driver->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    driver->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    driver->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    struct epoll_event event = {.events = EPOLLIN, .data.u32 = IST_SOURCES};
-    return driver->epoll_fd >= 0 && driver->timer_fd >= 0 && driver->event_fd >= 0 &&
-           epoll_ctl(driver->epoll_fd, EPOLL_CTL_ADD, driver->timer_fd, &event) == 0 &&
-           epoll_ctl(driver->epoll_fd, EPOLL_CTL_ADD, driver->event_fd, &event) == 0;
-}
-
 enum ist_status ist_driver_init(struct ist_driver *driver, struct ist_endpoints *endpoints,
                                 const struct ist_driver_config *config) {
-    *driver = (struct ist_driver){.config = *config, .timer_ns = IST_NO_DEADLINE_NS};
-    if (!open_fds(driver) || pthread_mutex_init(&driver->lock, NULL) != 0) {
-        goto close_fds;
+    *driver = (struct ist_driver){.config = *config};
+    if (!ist_wakeup_open(&driver->wakeup)) {
+        return IST_NO_MEMORY;
     }
-    driver->config.connection.closing = forget_fd;
-    driver->config.connection.closing_arg = driver;
+    if (pthread_mutex_init(&driver->lock, NULL) != 0) {
+        goto close_wakeup;
+    }
+    driver->config.connection.closing = ist_wakeup_forget;
+    driver->config.connection.closing_arg = &driver->wakeup;
     if (ist_connection_init(&driver->connection, endpoints, &driver->config.connection) != IST_OK) {
         goto destroy_lock;
     }
@@ -187,8 +102,8 @@ enum ist_status ist_driver_init(struct ist_driver *driver, struct ist_endpoints 
 
 destroy_lock:
     pthread_mutex_destroy(&driver->lock);
-close_fds:
-    close_fds(driver);
+close_wakeup:
+    ist_wakeup_close(&driver->wakeup);
     return IST_NO_MEMORY;
 }
 
@@ -205,7 +120,7 @@ void ist_driver_fini(struct ist_driver *driver) {
     unlock(driver);
     ist_connection_fini(&driver->connection);
     pthread_mutex_destroy(&driver->lock);
-    close_fds(driver);
+    ist_wakeup_close(&driver->wakeup);
 }
 
 /* ---- what is done -------------------------------------------------------------------------------------- */
@@ -218,7 +133,7 @@ static void wake_leader(struct ist_driver *driver) {
          driver->waiting_for != ist_connection_generation(connection) ||
          (ist_connection_wait(connection, IST_SOURCE_SOCKET).events & ~driver->waiting_events) != 0 ||
          ist_connection_deadline_ns(connection) < driver->waiting_until_ns)) {
-        set_event(driver);
+        ist_wakeup_set_event(&driver->wakeup);
     }
 }
 
@@ -390,16 +305,10 @@ static size_t work(struct ist_driver *driver, const short ready[IST_SOURCES], ui
 }
 
 /* Over a socket it costs as much to ask as to try; over RDMA one call tells of all sources. */
-static void look_ready(struct ist_driver *driver, short ready[IST_SOURCES]) {
-    struct epoll_event events[IST_SOURCES + 2];
-    bool asks = ist_connection_is_remote(&driver->connection);
-    int count = asks ? epoll_wait(driver->epoll_fd, events, IST_SOURCES + 2, 0) : -1;
-    for (unsigned i = 0; i < IST_SOURCES; i++) {
-        ready[i] = count < 0 ? POLLIN | POLLOUT : 0;
-    }
-    for (int i = 0; i < count; i++) {
-        if (events[i].data.u32 < IST_SOURCES) {
-            ready[events[i].data.u32] = POLLIN | POLLOUT;
+static void look_ready(const struct ist_driver *driver, short ready[IST_SOURCES]) {
+    if (!ist_connection_is_remote(&driver->connection) || !ist_wakeup_look(&driver->wakeup, ready)) {
+        for (unsigned i = 0; i < IST_SOURCES; i++) {
+            ready[i] = POLLIN | POLLOUT;
         }
     }
 }
@@ -408,10 +317,10 @@ size_t ist_driver_process(struct ist_driver *driver) {
     lock(driver);
     size_t count = 0;
     if (!is_caller(driver)) {
-        clear_event(driver);
+        ist_wakeup_clear_event(&driver->wakeup);
         uint64_t now_ns = ist_client_now_ns();
-        if (now_ns >= driver->timer_ns) {
-            set_timer(driver, IST_NO_DEADLINE_NS);
+        if (now_ns >= driver->wakeup.timer_ns) {
+            ist_wakeup_set_timer(&driver->wakeup, IST_NO_DEADLINE_NS);
         }
         unsigned turns = 0;
         do {
@@ -450,13 +359,13 @@ static void wait_ready(struct ist_driver *driver, short ready[IST_SOURCES], uint
     if (driver->first_due != NULL && !driver->calling) {
         until_ns = now_ns;
     }
-    struct timespec timeout = timespec_of(until_ns > now_ns ? until_ns - now_ns : 0);
+    struct timespec timeout = ist_timespec_of(until_ns > now_ns ? until_ns - now_ns : 0);
     struct pollfd polled[IST_SOURCES + 1];
     for (unsigned i = 0; i < IST_SOURCES; i++) {
         struct ist_wait wait = ist_connection_wait(connection, (enum ist_connection_source)i);
         polled[i] = (struct pollfd){.fd = wait.fd, .events = wait.events};
     }
-    polled[IST_SOURCES] = (struct pollfd){.fd = driver->event_fd, .events = POLLIN};
+    polled[IST_SOURCES] = (struct pollfd){.fd = driver->wakeup.event_fd, .events = POLLIN};
     driver->waiting_for = ist_connection_generation(connection);
     driver->waiting_events = polled[IST_SOURCE_SOCKET].events;
     driver->waiting_until_ns = until_ns;
@@ -466,7 +375,7 @@ static void wait_ready(struct ist_driver *driver, short ready[IST_SOURCES], uint
     lock(driver);
     driver->waiting = false;
     if (count > 0 && polled[IST_SOURCES].revents != 0) {
-        clear_event(driver);
+        ist_wakeup_clear_event(&driver->wakeup);
     }
     for (unsigned i = 0;
          i < IST_SOURCES && count > 0 && driver->waiting_for == ist_connection_generation(connection);

@@ -4,8 +4,8 @@
  * Of the threads in blocking calls one leads: it waits for the socket and does what there is to do, for all.
  * The others wait until it has done their part, or leads no more; then one of them takes over. On an idle
  * connection a small blocking call is one sendmsg, one poll and one recv.
- * Whoever waits for ist_client_fd() is served by an epoll descriptor over the socket, a timer for the deadlines
- * and an event for what happens elsewhere. These are touched only when asynchronous requests are about.
+ * Whoever waits for ist_client_fd() is served by wakeup.h's descriptors, which are touched only when asynchronous requests
+ * are about.
  *
  * Callbacks run one at a time, in a thread that leads or is in ist_client_process(). What they submit is sent
  * when all that are due have run. */
@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "client/connection.h"
+#include "client/wakeup.h"
 
 /* A blocking call. On its thread's stack. */
 struct ist_waiter {
@@ -43,10 +44,7 @@ struct ist_driver {
     struct ist_connection connection;
     bool ending; /* nothing is accepted any more */
 
-    int epoll_fd, timer_fd, event_fd;
-    bool event_set;
-    uint64_t timer_ns;                    /* what timer_fd is set to; IST_NO_DEADLINE_NS: not set */
-    struct ist_wait watched[IST_SOURCES]; /* what is in epoll_fd, and what for */
+    struct ist_wakeup wakeup;
 
     struct ist_waiter *leader;
     struct ist_waiter *first_follower;
