@@ -43,7 +43,7 @@ CLI := cli cli_bytes cli_commands cli_figures cli_help cli_input cli_keys cli_li
        cli_ping cli_rtt cli_screen cli_session cli_signals cli_stat cli_terminal cli_text cli_view cli_wait cli_watch \
        streams transport
 BENCH := bench bench_clock bench_crew bench_grammar bench_json bench_load bench_measure bench_options bench_raw \
-         bench_perftest bench_report bench_rival bench_run bench_scout bench_set bench_store bench_text histogram streams transport
+         bench_perftest bench_port bench_report bench_rival bench_run bench_scout bench_set bench_store bench_text histogram streams transport
 REPLAY := replay replay_client replay_jobs replay_json replay_options replay_plan replay_plot replay_report
 REPLAY += replay_run replay_series replay_server replay_tally replay_traffic
 # the extension module, and the package around it

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,6 +17,7 @@
 #include "tools/bench_clock.h"
 #include "tools/bench_crew.h"
 #include "tools/bench_load.h"
+#include "tools/bench_port.h"
 
 #define RUN_NS (120 * 1000000000ull)   /* until it must have ended */
 #define LISTEN_NS (10 * 1000000000ull) /* until the other end must be there */
@@ -185,18 +185,6 @@ static bool has_ended(struct end *end) {
     return end->pid == 0;
 }
 
-static uint16_t free_port(void) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t bytes = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool known = fd >= 0 && bind(fd, (struct sockaddr *)&address, bytes) == 0 &&
-                 getsockname(fd, (struct sockaddr *)&address, &bytes) == 0;
-    if (fd >= 0) {
-        close(fd);
-    }
-    return known ? ntohs(address.sin_port) : 0;
-}
-
 /* The last line of what it said, without its end, and its rulers. */
 static const char *last_words(struct end *end) {
     char *last = NULL, *rest = NULL;
@@ -266,7 +254,7 @@ static enum ist_status attempt(const struct ist_bench_perftest *perftest,
                                const struct ist_bench_perftest_move *move, struct answer *answer) {
     struct command waits, moves;
     struct end waiting, moving = {.fd = -1};
-    uint16_t port = free_port();
+    uint16_t port = ist_bench_free_port();
     make_command(move, port, perftest->device, NULL, &waits);
     make_command(move, port, perftest->server_device, "127.0.0.1", &moves);
     if (!start(&waits, perftest->pin, &waiting)) {

@@ -17,6 +17,7 @@
 #include "tools/bench_clock.h"
 #include "tools/bench_crew.h"
 #include "tools/bench_load.h"
+#include "tools/bench_port.h"
 
 #define START_NS (10 * 1000000000ull) /* until it must accept connections */
 #define LOOK_NS 2000000               /* how often that is tried */
@@ -102,18 +103,6 @@ static void memcached_command(struct command *command, const struct ist_bench_ri
 
 /* ---- start -------------------------------------------------------------------------------------- */
 
-static uint16_t free_port(void) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t bytes = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    bool known = fd >= 0 && bind(fd, (struct sockaddr *)&address, bytes) == 0 &&
-                 getsockname(fd, (struct sockaddr *)&address, &bytes) == 0;
-    if (fd >= 0) {
-        close(fd);
-    }
-    return known ? ntohs(address.sin_port) : 0;
-}
-
 static void run(const struct ist_bench_rival_server *server, const struct command *command,
                 const struct ist_bench_list *pin, pid_t parent) {
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -178,7 +167,7 @@ static enum ist_status wait_until_it_accepts(struct ist_bench_rival_server *serv
 static enum ist_status start(struct ist_bench_rival_server *server, bool unix_socket,
                              uint64_t memory_bytes, const struct ist_bench_list *pin) {
     struct command command = {0};
-    server->port = unix_socket ? 0 : free_port();
+    server->port = unix_socket ? 0 : ist_bench_free_port();
     snprintf(command.port, sizeof command.port, "%u", server->port);
     if (server->kind == IST_BENCH_REDIS) {
         redis_command(&command, server);

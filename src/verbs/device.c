@@ -6,8 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <infiniband/verbs.h>
-
+#include "verbs/attributes.h"
 #include "verbs/gid_table.h"
 
 struct ist_device {
@@ -19,14 +18,6 @@ struct ist_device {
     uint16_t lid;
     struct ist_device_limits limits;
 };
-
-static uint32_t mtu_bytes(enum ibv_mtu mtu) {
-    return 128u << mtu; /* IBV_MTU_256 is 1 */
-}
-
-static uint32_t positive(int value) {
-    return value > 0 ? (uint32_t)value : 0;
-}
 
 /* ---- opening ---------------------------------------------------------------------------------------- */
 
@@ -59,7 +50,7 @@ static bool find_port(struct ist_device *device, unsigned ports, char *why, size
             device->infiniband = attributes.link_layer == IBV_LINK_LAYER_INFINIBAND;
             device->requires_grh = (attributes.flags & IBV_QPF_GRH_REQUIRED) != 0;
             device->lid = attributes.lid;
-            device->limits.mtu_bytes = mtu_bytes(attributes.active_mtu);
+            device->limits.mtu_bytes = ist_mtu_bytes(attributes.active_mtu);
             return true;
         }
     }
@@ -68,12 +59,12 @@ static bool find_port(struct ist_device *device, unsigned ports, char *why, size
 
 void ist_device_read_limits(const struct ibv_device_attr *attributes,
                             struct ist_device_limits *limits) {
-    limits->queue_pair_wr = positive(attributes->max_qp_wr);
-    limits->sge = positive(attributes->max_sge);
-    limits->cqe = positive(attributes->max_cqe);
-    limits->srq_wr = positive(attributes->max_srq_wr);
-    limits->reads_out = positive(attributes->max_qp_init_rd_atom);
-    limits->reads_in = positive(attributes->max_qp_rd_atom);
+    limits->queue_pair_wr = ist_positive(attributes->max_qp_wr);
+    limits->sge = ist_positive(attributes->max_sge);
+    limits->cqe = ist_positive(attributes->max_cqe);
+    limits->srq_wr = ist_positive(attributes->max_srq_wr);
+    limits->reads_out = ist_positive(attributes->max_qp_init_rd_atom);
+    limits->reads_in = ist_positive(attributes->max_qp_rd_atom);
     limits->registration_bytes = attributes->max_mr_size;
 }
 

@@ -4,20 +4,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <infiniband/verbs.h>
-
+#include "verbs/attributes.h"
 #include "verbs/gid_table.h"
 
 #define RXE_VENDOR 0xffffffu /* Linux, drivers/infiniband/sw/rxe/rxe_param.h: RXE_VENDOR_ID */
 #define PROBE_BYTES 4096u
-
-static uint32_t positive(int value) {
-    return value > 0 ? (uint32_t)value : 0;
-}
-
-static uint32_t mtu_bytes(enum ibv_mtu mtu) {
-    return mtu >= IBV_MTU_256 && mtu <= IBV_MTU_4096 ? 128u << mtu : 0;
-}
 
 static enum ist_port_state state_of(enum ibv_port_state state) {
     switch (state) {
@@ -49,8 +40,8 @@ static enum ist_status ask_port(const struct ist_survey *survey, struct ibv_cont
     port->link = link_of(attributes.link_layer);
     port->requires_grh = (attributes.flags & IBV_QPF_GRH_REQUIRED) != 0;
     port->lid = attributes.lid;
-    port->mtu_bytes = mtu_bytes(attributes.active_mtu);
-    port->mtu_bytes_max = mtu_bytes(attributes.max_mtu);
+    port->mtu_bytes = ist_mtu_bytes(attributes.active_mtu);
+    port->mtu_bytes_max = ist_mtu_bytes(attributes.max_mtu);
     size_t count = ist_gid_table_read(context, port->number, entries);
     if (count == 0) {
         return IST_OK;
@@ -97,8 +88,8 @@ static enum ist_status ask_device(const struct ist_survey *survey, struct ibv_de
     }
     snprintf(device->firmware, sizeof(device->firmware), "%s", attributes.fw_ver);
     device->is_soft_roce = attributes.vendor_id == RXE_VENDOR;
-    device->queue_pairs = positive(attributes.max_qp);
-    device->regions = positive(attributes.max_mr);
+    device->queue_pairs = ist_positive(attributes.max_qp);
+    device->regions = ist_positive(attributes.max_mr);
     ist_device_read_limits(&attributes, &device->limits);
     device->dmabuf = probe_dmabuf(context);
     device->ports =
