@@ -78,7 +78,8 @@ static const char *said(const struct place *place, char words[512]) {
     return words;
 }
 
-#define SERVES "touch ready; exec sleep 100"
+/* Nothing but the shell itself writes a file: it may be killed, and what it started would outlive it. */
+#define SERVES ": >ready; exec sleep 100"
 
 static void test_run__both_ends_work__rate_in_bytes(void **state) {
     (void)state;
@@ -153,6 +154,22 @@ static void test_run__an_end_fails__its_last_words(void **state) {
     place_remove(&place);
 }
 
+/* What the end that waits says while the other one is being waited for is its last word, too. */
+static void test_run__fails_last_of_all__its_last_words(void **state) {
+    (void)state;
+    struct place place;
+    char error[IST_BENCH_ERROR_MAX];
+    double rate = 0;
+    place_make(&place);
+    tool(&place, "ib_read_bw",
+         "until [ -e ready ]; do sleep .01; done; echo cannot listen; : >words; exit 1",
+         "exec >&- 2>&-; sleep .1; : >ready; until [ -e words ]; do sleep .01; done; sleep .1; exit "
+         "1");
+    assert_int_equal(run(false, &rate, error), IST_PEER);
+    assert_string_equal(error, "--baseline perftest: ib_read_bw -d rxe1 fails: cannot listen");
+    place_remove(&place);
+}
+
 static void test_run__not_installed__says_what_to_install(void **state) {
     (void)state;
     struct place place;
@@ -173,6 +190,7 @@ int main(void) {
         cmocka_unit_test(test_run__not_yet_listening__tried_again),
         cmocka_unit_test(test_run__killed_by_a_signal__all_again),
         cmocka_unit_test(test_run__an_end_fails__its_last_words),
+        cmocka_unit_test(test_run__fails_last_of_all__its_last_words),
         cmocka_unit_test(test_run__not_installed__says_what_to_install),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -178,9 +178,14 @@ static bool wait_for(struct end *end, struct end *other, uint64_t until_ns) {
     return true;
 }
 
+/* If so, all it said has been heard. */
 static bool has_ended(struct end *end) {
+    struct pollfd polled = {.fd = end->fd, .events = POLLIN};
     if (end->pid > 0 && waitpid(end->pid, &end->state, WNOHANG) == end->pid) {
         end->pid = 0;
+        while (end->fd >= 0 && poll(&polled, 1, 0) > 0) {
+            hear(end);
+        }
     }
     return end->pid == 0;
 }
