@@ -458,9 +458,9 @@ mutants: ## how many small mistakes in the code the tests see: make mutants COUN
 	@$(MAKE) --no-print-directory -s -j$$(nproc) $$(ci/mutants --build $(B) --rooms $(ROOMS_MUTATED) --tests)
 	@ci/mutants --build $(B) --rooms $(ROOMS_MUTATED) --count $(COUNT) --seed $(SEED)
 
-$(B)/libtorture.so: tests/torture.c
+$(B)/libtorture.so: tests/torture/failing.c tests/torture/held.c tests/torture/held.h
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -shared -o $@ $< -ldl
+	$(CC) $(CPPFLAGS) $(CFLAGS) -shared -o $@ $(filter %.c,$^) -ldl
 torture: $(B)/libtorture.so programs ## fail each call to the C library in turn, the daemon's and the client's
 	ci/torture $(B) $(TORTURE_OPTIONS)
 
