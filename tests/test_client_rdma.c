@@ -122,10 +122,7 @@ static void test_items__each_its_status__as_over_tcp(void **state) {
         assert_int_equal(f.memory[8302], 0x5a);
         assert_int_equal(f.memory[8561], 0x5a);
         struct ist_put_item huge = put_of("huge", 0, HOUSE_POOL_BYTES + 1);
-        if (transports[t] == IST_TRANSPORT_RDMA) {
-            assert_int_equal(ist_put(f.client, &huge, 1, 0, 0),
-                             IST_INVALID); /* beyond what is registered */
-        }
+        assert_int_equal(ist_put(f.client, &huge, 1, 0, 0), IST_TOO_BIG);
         end();
     }
 }

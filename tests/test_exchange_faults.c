@@ -113,6 +113,107 @@ static void test_server__smaller_limits__invalid_without_sending(void **state) {
     }
 }
 
+/* ---- values that the server cannot take ------------------------------------------------------------------------ */
+
+enum { TOO_BIGS = 5 };
+
+static const uint64_t item_bytes[TOO_BIGS] = {11, 5, 1ull << 40, 10, 11};
+
+/* What is too big for a server of 10 bytes is not there to be read, either. */
+static void fill_puts(struct ist_put_item *puts) {
+    for (size_t i = 0; i < TOO_BIGS; i++) {
+        const void *nowhere = (const void *)(uintptr_t)16;
+        puts[i] = (struct ist_put_item){.key = key_of("12345"),
+                                        .value = item_bytes[i] > 10 ? nowhere : "0123456789",
+                                        .value_bytes = item_bytes[i],
+                                        .status = IST_DEVICE};
+    }
+}
+
+static void submit_puts(struct talk *talk, struct ist_put_item *puts, size_t count,
+                        struct answer *answer) {
+    struct ist_request *request = NULL;
+    enum ist_status made = ist_request_new_put(&talk->failing.alloc, puts, count, 0, &request);
+    assert_int_equal(talk_submit(talk, made, request, answer, TALK_NEVER), IST_OK);
+}
+
+static void test_server__some_values_too_big__the_others_are_sent(void **state) {
+    (void)state;
+    const uint8_t statuses[TOO_BIGS] = {IST_INVALID, IST_OK, IST_OK, IST_EXISTS, IST_INVALID};
+    const struct ist_keys_reply reply = {.key_status = ist_span_of(statuses, TOO_BIGS)};
+    for (size_t pieces = 1; pieces < 20; pieces++) {
+        struct talk talk;
+        struct answer answer, after;
+        struct ist_put_item puts[TOO_BIGS];
+        struct heard heard;
+        struct bytes out = {0};
+        struct ist_hello_reply server = *usual_server();
+        server.value_bytes_max = 10;
+        talk_init(&talk);
+        talk.take_max = pieces;
+        talk.buffers_max = 1 + pieces % 4;
+        fill_puts(puts);
+        submit_puts(&talk, puts, TOO_BIGS, &answer);
+        assert_int_equal(ping(&talk, &after, TALK_NEVER), IST_OK);
+        talk_open(&talk, &server);
+        (void)talk_take(&talk, SIZE_MAX);
+        assert_true(talk_hear(&talk, &heard));
+        assert_int_equal(heard.count, TOO_BIGS);
+        assert_int_equal(heard.length_count, TOO_BIGS);
+        for (size_t i = 0; i < TOO_BIGS; i++) {
+            assert_true(ist_span_equal(heard.keys[i], ist_span_of("12345", 5)));
+            assert_int_equal(heard.lengths[i], item_bytes[i] > 10 ? 0 : item_bytes[i]);
+        }
+        assert_int_equal(heard.payload.bytes, 15);
+        assert_memory_equal(heard.payload.data, "012340123456789", 15);
+        /* A server that claims to have stored what it was not given lies. */
+        say_reply(&out, &heard, &reply, 0);
+        assert_true(talk_hear(&talk, &heard));
+        assert_int_equal(heard.frame.operation, IST_OP_PING);
+        say_ok(&out, &heard);
+        talk_feed_all(&talk, &out);
+        assert_int_equal(answer.calls, 1);
+        assert_int_equal(answer.status, IST_TOO_BIG);
+        for (size_t i = 0; i < TOO_BIGS; i++) {
+            assert_int_equal(puts[i].status, item_bytes[i] > 10 ? IST_TOO_BIG : statuses[i]);
+        }
+        assert_int_equal(after.status, IST_OK);
+        bytes_free(&out);
+        talk_fini(&talk);
+    }
+}
+
+/* Also when another server, or the same with another pool, answers the next connect. */
+static void test_server__all_values_too_big__not_sent_unless_the_next_takes_them(void **state) {
+    (void)state;
+    static const uint64_t limits[] = {4, 5, 1, 0, 4, UINT64_MAX}; /* 0: this one does not say */
+    struct talk talk;
+    struct ist_put_item put = {.key = key_of("k"), .value = "01234", .value_bytes = 5};
+    talk_init(&talk);
+    for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+        struct answer waits, answer;
+        struct ist_hello_reply server = *usual_server();
+        bool is_taken = limits[i] == 0 || limits[i] >= 5;
+        server.value_bytes_max = limits[i];
+        submit_puts(&talk, &put, 1, &waits);
+        talk_open(&talk, &server);
+        submit_puts(&talk, &put, 1, &answer);
+        talk_reap(&talk);
+        assert_int_equal(waits.calls, !is_taken);
+        assert_int_equal(answer.calls, !is_taken);
+        assert_int_equal(ist_exchange_wants_send(talk.exchange), is_taken);
+        if (!is_taken) {
+            assert_int_equal(waits.status, IST_TOO_BIG);
+            assert_int_equal(answer.status, IST_TOO_BIG);
+            assert_int_equal(put.status, IST_TOO_BIG);
+        }
+        talk_end(&talk, IST_PEER);
+        assert_int_equal(answer.calls, 1);
+        assert_int_equal(put.status, is_taken ? IST_PEER : IST_TOO_BIG);
+    }
+    talk_fini(&talk);
+}
+
 /* ---- hello --------------------------------------------------------------------------------------------------- */
 
 static void test_hello__first_and_alone__body_is_one_a_server_takes(void **state) {
@@ -400,6 +501,8 @@ int main(void) {
         cmocka_unit_test(test_submit__too_many_in_flight__again_then_room),
         cmocka_unit_test(test_server__allows_two_in_flight__third_waits),
         cmocka_unit_test(test_server__smaller_limits__invalid_without_sending),
+        cmocka_unit_test(test_server__some_values_too_big__the_others_are_sent),
+        cmocka_unit_test(test_server__all_values_too_big__not_sent_unless_the_next_takes_them),
         cmocka_unit_test(test_hello__first_and_alone__body_is_one_a_server_takes),
         cmocka_unit_test(test_hello__wrong_replies__protocol_and_requests_are_kept),
         cmocka_unit_test(test_hello__server_without_memory__peer_and_requests_are_kept),

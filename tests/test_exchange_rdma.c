@@ -249,6 +249,41 @@ static void test_put__only_strangers__not_sent(void **state) {
     assert_false(ist_exchange_wants_send(f.talk.exchange));
 }
 
+static void test_put__too_big_for_the_server__the_others_are_sent(void **state) {
+    (void)state;
+    struct answer answer;
+    struct told told;
+    uint8_t stranger[10];
+    const uint64_t limit = usual_server()->value_bytes_max;
+    struct ist_put_item puts[3] = {put_of("a", 5, limit + 1), put_of("b", 5, 100), put_of("c", 0, 10)};
+    puts[2].value = stranger;
+    open_rdma();
+    submit_put(puts, 3, &answer, TALK_NEVER);
+    hear(IST_OP_PUT);
+    decode(&told);
+    assert_int_equal(told.count, 3);
+    assert_true(told.lengths[0] == 0 && told.remotes[0].address == 0 && told.remotes[0].rkey == 0);
+    assert_true(told.lengths[1] == 100 && told.remotes[1].rkey == f.rkey);
+    assert_int_equal(told.lengths[2], 0);
+    const uint8_t statuses[3] = {IST_INVALID, IST_OK, IST_INVALID};
+    const struct ist_keys_reply reply = {.key_status = ist_span_of(statuses, 3)};
+    say_reply(&f.out, &f.heard, &reply, 0);
+    feed();
+    assert_int_equal(answer.status, IST_TOO_BIG);
+    assert_int_equal(puts[0].status, IST_TOO_BIG);
+    assert_int_equal(puts[1].status, IST_OK);
+    assert_int_equal(puts[2].status, IST_INVALID);
+
+    struct ist_put_item refused[2] = {puts[2], puts[0]};
+    submit_put(refused, 2, &answer, TALK_NEVER);
+    talk_reap(&f.talk);
+    assert_int_equal(answer.calls, 1);
+    assert_int_equal(answer.status, IST_INVALID);
+    assert_int_equal(refused[0].status, IST_INVALID);
+    assert_int_equal(refused[1].status, IST_TOO_BIG);
+    assert_false(ist_exchange_wants_send(f.talk.exchange));
+}
+
 static void test_get__reply_without_payload__lengths_and_statuses(void **state) {
     (void)state;
     struct answer answer;
@@ -396,6 +431,7 @@ int main(void) {
         TEST(test_handshake__more_than_was_asked_for__broken),
         TEST(test_put__addresses_instead_of_values),
         TEST(test_put__only_strangers__not_sent),
+        TEST(test_put__too_big_for_the_server__the_others_are_sent),
         TEST(test_get__reply_without_payload__lengths_and_statuses),
         TEST(test_stat__over_rdma__the_note_first),
         TEST(test_uses__not_a_byte_sent__if_it_is_written),

@@ -190,17 +190,25 @@ static bool server_allows(const struct ist_exchange *exchange, const struct ist_
            request->head_bytes - IST_FRAME_BYTES <= server->body_bytes_max;
 }
 
-/* In the form of this session. Returns OK, INVALID, NO_MEMORY. */
-static enum ist_status make_sendable(const struct ist_exchange *exchange, struct ist_request *request) {
+/* In the form of this session. False: it has its status, and is not to be sent. */
+static bool make_sendable(const struct ist_exchange *exchange, struct ist_request *request) {
     enum ist_status status = IST_OK;
     request->note = exchange->notes[exchange->is_remote];
+    ist_request_limit_values(request, exchange->server.value_bytes_max);
     if (exchange->is_remote) {
         status = ist_request_make_remote(request, exchange->regions);
     } else if (exchange->regions != NULL &&
                ist_request_uses_device_memory(request, exchange->regions)) {
         status = IST_INVALID;
     }
-    return status == IST_OK && !server_allows(exchange, request) ? IST_INVALID : status;
+    if (status == IST_OK && !server_allows(exchange, request)) {
+        status = IST_INVALID;
+    }
+    if (status != IST_OK) {
+        ist_request_abort(request, status);
+        return false;
+    }
+    return !ist_request_is_refused(request);
 }
 
 void ist_exchange_pump(struct ist_exchange *exchange) {
@@ -210,12 +218,10 @@ void ist_exchange_pump(struct ist_exchange *exchange) {
             IST_SLOTS - exchange->free_count >= exchange->server.in_flight_max) {
             break;
         }
-        enum ist_status status = make_sendable(exchange, request);
-        if (status == IST_OK) {
+        if (make_sendable(exchange, request)) {
             slot_take(exchange, request);
             move(exchange, request, IST_REQUEST_OUTGOING);
         } else {
-            ist_request_abort(request, status);
             ist_exchange_finish(exchange, request);
         }
     }

@@ -72,20 +72,15 @@ static void gather(struct ist_request *request, const struct ist_regions *region
         struct ist_remote remote = {.address = place.address};
         bool is_known =
             place.bytes == 0 || ist_regions_find(regions, place.address, place.bytes, &remote.rkey);
-        *status_at(request, first + i) = is_known ? IST_OK : IST_INVALID;
+        bool is_put = request->operation == IST_OP_PUT;
+        bool is_too_big = is_put && ist_request_is_too_big(request, first + i);
+        bool is_asked_for = is_known && !is_too_big;
+        *status_at(request, first + i) = is_too_big ? IST_TOO_BIG : is_known ? IST_OK : IST_INVALID;
         request->has_invalid = request->has_invalid || !is_known;
         piece->keys[i] = ist_span_of(place.key->data, place.key->bytes);
-        piece->lengths[i] = is_known ? place.bytes : 0;
-        piece->remotes[i] = is_known && place.bytes > 0 ? remote : (struct ist_remote){0};
+        piece->lengths[i] = is_asked_for ? place.bytes : 0;
+        piece->remotes[i] = is_asked_for && place.bytes > 0 ? remote : (struct ist_remote){0};
     }
-}
-
-static bool all_are_invalid(const struct ist_request *request) {
-    size_t invalid = 0;
-    while (invalid < request->count && *status_at(request, invalid) == IST_INVALID) {
-        invalid++;
-    }
-    return invalid == request->count;
 }
 
 static size_t measure(struct ist_request *request, const struct ist_regions *regions) {
@@ -120,9 +115,6 @@ enum ist_status ist_request_make_remote(struct ist_request *request,
         return IST_OK;
     }
     size_t body_bytes = measure(request, regions);
-    if (all_are_invalid(request)) {
-        return IST_INVALID;
-    }
     uint8_t *head = ist_allocate(request->alloc, IST_FRAME_BYTES + body_bytes);
     if (head == NULL) {
         return IST_NO_MEMORY;
@@ -138,4 +130,19 @@ enum ist_status ist_request_make_remote(struct ist_request *request,
     request->head_bytes = IST_FRAME_BYTES + body_bytes;
     request->is_remote = true;
     return IST_OK;
+}
+
+/* What limit_values() and make_remote() have said of the items; where neither has, there is no status to look at. */
+bool ist_request_is_refused(struct ist_request *request) {
+    bool is_limited = request->value_bytes_max < request->longest_value;
+    if (!moves_values(request) || (!is_limited && !request->has_invalid)) {
+        return false;
+    }
+    for (size_t i = 0; i < request->count; i++) {
+        if (*status_at(request, i) == IST_OK) {
+            return false;
+        }
+    }
+    request->status = *status_at(request, 0);
+    return true;
 }

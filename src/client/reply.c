@@ -77,7 +77,9 @@ static enum ist_status answer_put(struct ist_request *request, const struct ist_
     }
     for (size_t i = 0; i < request->count; i++) {
         struct ist_put_item *item = &request->to.puts[i];
-        if (!is_refused(request, item->status)) {
+        if (ist_request_is_too_big(request, i)) {
+            item->status = IST_TOO_BIG;
+        } else if (!is_refused(request, item->status)) {
             item->status = (enum ist_status)reply->key_status.data[i];
         }
         note_item(request, item->status);

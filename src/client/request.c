@@ -15,6 +15,7 @@ struct source {
     const struct ist_put_item *puts;
     const struct ist_get_item *gets;
     size_t count;
+    uint64_t put_bytes_max; /* longer values are left out: their length is 0 */
 };
 
 static const struct ist_key *key_at(const struct source *source, size_t i) {
@@ -28,7 +29,11 @@ static bool has_lengths(const struct source *source) {
 }
 
 static uint64_t length_at(const struct source *source, size_t i) {
-    return source->puts != NULL ? source->puts[i].value_bytes : source->gets[i].buffer_bytes;
+    if (source->puts == NULL) {
+        return source->gets[i].buffer_bytes;
+    }
+    uint64_t bytes = source->puts[i].value_bytes;
+    return bytes <= source->put_bytes_max ? bytes : 0;
 }
 
 struct piece {
@@ -60,14 +65,22 @@ static bool item_is_valid(const struct source *source, size_t i) {
     return source->gets == NULL || source->gets[i].buffer_bytes == 0 || source->gets[i].buffer != NULL;
 }
 
-/* Their encoded size, the longest key, and the sum of the lengths. False: something is outside its limits. */
-static bool measure(const struct source *source, size_t *body_bytes, size_t *longest_key,
-                    uint64_t *total) {
+static uint64_t larger(uint64_t a, uint64_t b) {
+    return a > b ? a : b;
+}
+
+struct measures {
+    size_t body_bytes; /* encoded */
+    size_t longest_key;
+    uint64_t longest, total; /* of the lengths */
+};
+
+/* False: something is outside its limits. */
+static bool measure(const struct source *source, struct measures *measures) {
     if (source->count < 1 || source->count > IST_KEYS_PER_REQUEST_MAX) {
         return false;
     }
-    *body_bytes = *longest_key = 0;
-    *total = 0;
+    *measures = (struct measures){0};
     for (size_t first = 0; first < source->count; first += PIECE_KEYS) {
         struct piece piece;
         size_t left = source->count - first;
@@ -76,16 +89,17 @@ static bool measure(const struct source *source, size_t *body_bytes, size_t *lon
             if (!key_is_valid(key) || !item_is_valid(source, i)) {
                 return false;
             }
-            *longest_key = key->bytes > *longest_key ? key->bytes : *longest_key;
+            measures->longest_key = larger(key->bytes, measures->longest_key);
         }
         gather(source, first, &piece);
         for (size_t i = 0; has_lengths(source) && i < piece.count; i++) {
-            if (piece.lengths[i] > UINT64_MAX - *total) {
+            if (piece.lengths[i] > UINT64_MAX - measures->total) {
                 return false;
             }
-            *total += piece.lengths[i];
+            measures->total += piece.lengths[i];
+            measures->longest = larger(piece.lengths[i], measures->longest);
         }
-        *body_bytes +=
+        measures->body_bytes +=
             ist_codec_keys_bytes(piece.keys, has_lengths(source) ? piece.lengths : NULL, piece.count);
     }
     return true;
@@ -139,21 +153,23 @@ static struct ist_request *allocate(const struct ist_alloc *alloc, enum ist_oper
 static enum ist_status new_keys(const struct ist_alloc *alloc, enum ist_operation operation,
                                 const struct source *source, uint16_t flags,
                                 struct ist_request **request) {
-    size_t body_bytes, longest_key;
-    uint64_t total;
-    if (!measure(source, &body_bytes, &longest_key, &total) || body_bytes > IST_BODY_BYTES_MAX) {
+    struct measures measures;
+    if (!measure(source, &measures) || measures.body_bytes > IST_BODY_BYTES_MAX) {
         return IST_INVALID;
     }
     bool is_get = operation == IST_OP_GET;
-    struct ist_request *new = allocate(alloc, operation, is_get ? source->count : 0, body_bytes, flags,
-                                       operation == IST_OP_PUT ? total : 0);
+    struct ist_request *new =
+        allocate(alloc, operation, is_get ? source->count : 0, measures.body_bytes, flags,
+                 operation == IST_OP_PUT ? measures.total : 0);
     if (new == NULL) {
         return IST_NO_MEMORY;
     }
-    encode(source, new->head + IST_FRAME_BYTES, body_bytes);
+    encode(source, new->head + IST_FRAME_BYTES, measures.body_bytes);
     new->count = source->count;
-    new->longest_key = longest_key;
-    new->payload_bytes = total;
+    new->longest_key = measures.longest_key;
+    new->longest_value = measures.longest;
+    new->value_bytes_max = UINT64_MAX;
+    new->payload_bytes = measures.total;
     *request = new;
     return IST_OK;
 }
@@ -170,7 +186,7 @@ static enum ist_status new_plain(const struct ist_alloc *alloc, enum ist_operati
 
 enum ist_status ist_request_new_put(const struct ist_alloc *alloc, struct ist_put_item *items,
                                     size_t count, unsigned flags, struct ist_request **request) {
-    const struct source source = {.puts = items, .count = count};
+    const struct source source = {.puts = items, .count = count, .put_bytes_max = UINT64_MAX};
     if (items == NULL || (flags & ~(unsigned)IST_IF_ABSENT) != 0) {
         return IST_INVALID;
     }
@@ -290,6 +306,44 @@ static bool has_payload(const struct ist_request *request) {
     return request->operation == IST_OP_PUT && !request->is_remote;
 }
 
+bool ist_request_is_too_big(const struct ist_request *request, size_t item) {
+    return request->to.puts[item].value_bytes > request->value_bytes_max;
+}
+
+static void skip_too_big(struct ist_request *request) {
+    while (request->item < request->count && ist_request_is_too_big(request, request->item)) {
+        request->item++;
+    }
+}
+
+/* A length of 0 is what a server refuses, without a byte of payload: PROTOCOL.md, PUT. What is written becomes no longer by
+ * it, so that the old place does. */
+void ist_request_limit_values(struct ist_request *request, uint64_t bytes) {
+    IST_ASSERT(!ist_request_has_begun(request) && !request->is_remote);
+    if (request->operation != IST_OP_PUT || bytes == 0 || request->longest_value <= bytes) {
+        return;
+    }
+    const struct source source = {
+        .puts = request->to.puts, .count = request->count, .put_bytes_max = bytes};
+    struct measures measures;
+    bool is_valid = measure(&source, &measures);
+    IST_ASSERT(is_valid && IST_FRAME_BYTES + measures.body_bytes <= request->head_bytes);
+    struct ist_frame frame;
+    enum ist_status status = ist_frame_decode(ist_span_of(request->head, IST_FRAME_BYTES), &frame);
+    IST_ASSERT(status == IST_OK);
+    frame.body_bytes = (uint32_t)measures.body_bytes;
+    frame.payload_bytes = measures.total;
+    ist_frame_encode(&frame, request->head);
+    encode(&source, request->head + IST_FRAME_BYTES, measures.body_bytes);
+    request->head_bytes = IST_FRAME_BYTES + measures.body_bytes;
+    request->payload_bytes = measures.total;
+    request->value_bytes_max = bytes;
+    for (size_t i = 0; i < request->count; i++) {
+        request->to.puts[i].status = ist_request_is_too_big(request, i) ? IST_TOO_BIG : IST_OK;
+    }
+    skip_too_big(request);
+}
+
 size_t ist_request_send_buffers(const struct ist_request *request, struct iovec *buffers, size_t max) {
     size_t used = 0;
     if (request->head_sent < request->head_bytes && used < max) {
@@ -302,9 +356,11 @@ size_t ist_request_send_buffers(const struct ist_request *request, struct iovec 
     uint64_t done = request->item_done;
     for (size_t i = request->item; i < request->count && used < max; i++) {
         const struct ist_put_item *item = &request->to.puts[i];
-        buffers[used++] = (struct iovec){.iov_base = (uint8_t *)(uintptr_t)item->value + done,
-                                         .iov_len = item->value_bytes - done};
-        done = 0;
+        if (!ist_request_is_too_big(request, i)) {
+            buffers[used++] = (struct iovec){.iov_base = (uint8_t *)(uintptr_t)item->value + done,
+                                             .iov_len = item->value_bytes - done};
+            done = 0;
+        }
     }
     return used;
 }
@@ -320,6 +376,7 @@ bool ist_request_sent(struct ist_request *request, uint64_t *bytes) {
         if (request->item_done == value_bytes) {
             request->item++;
             request->item_done = 0;
+            skip_too_big(request);
         }
     }
     return request->item == request->count;

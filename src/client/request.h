@@ -48,6 +48,8 @@ struct ist_request {
     enum ist_status status; /* what the caller gets */
     size_t count;           /* of keys */
     size_t longest_key;
+    uint64_t longest_value;   /* PUT */
+    uint64_t value_bytes_max; /* PUT: longer ones are not sent */
     union {
         struct ist_put_item *puts;
         struct ist_get_item *gets;
@@ -57,7 +59,7 @@ struct ist_request {
         uint64_t *purged;
         struct ist_metrics **metrics;
     } to;
-    uint64_t payload_bytes; /* PUT: of all values. GET: of all buffers */
+    uint64_t payload_bytes; /* PUT: of all values that are sent. GET: of all buffers */
     size_t head_sent;
     size_t item; /* of the value that is being sent or received, and how much of it is done */
     uint64_t item_done;
@@ -94,9 +96,16 @@ void ist_request_free(struct ist_request *request);
 /* Writes the id into its header. Nothing of it may have been sent. */
 void ist_request_seal(struct ist_request *request, uint64_t id);
 
+/* A server takes values up to `bytes`, or does not say (0): those of a PUT that are longer are not sent. Its items are, so
+ * that the server leaves them alone, and their status is TOO_BIG. Nothing of it may have been sent. */
+void ist_request_limit_values(struct ist_request *request, uint64_t bytes);
+/* PUT: whether this value is not sent. */
+bool ist_request_is_too_big(const struct ist_request *request, size_t item);
 /* PUT and GET get the form that they have over RDMA; others have only one. An item whose memory is not registered is sent
- * so that the server leaves it alone, and its status is INVALID. Returns OK; INVALID (all items are such); NO_MEMORY. */
+ * so that the server leaves it alone, and its status is INVALID. Returns OK, NO_MEMORY. */
 enum ist_status ist_request_make_remote(struct ist_request *request, const struct ist_regions *regions);
+/* True: there is no item that the server may be asked for. Each has its status, and the request that of the first. */
+bool ist_request_is_refused(struct ist_request *request);
 /* Whether a value lies in memory that the CPU cannot read. */
 bool ist_request_uses_device_memory(const struct ist_request *request,
                                     const struct ist_regions *regions);
