@@ -209,10 +209,10 @@ static void take_connection(struct fake *fake) {
     if (c->way == FAKE_GARBAGE) {
         bytes_add(&c->out, "SSH-2.0-OpenSSH_9.2\r\n", 21);
     }
+    atomic_store(&fake->accepted, fake->count); /* known before the client can see what is done to it */
     if (c->way == FAKE_CLOSE) {
         drop(c);
     }
-    atomic_store(&fake->accepted, fake->count);
 }
 
 static bool is_deaf(const struct fake_connection *c) {

@@ -20,6 +20,7 @@ struct script {
     const char *expected, *answer;
     size_t piece; /* bytes of the answer that are written at a time */
     int listener;
+    char directory[32];
     struct sockaddr_un address;
     char endpoint[128];
     pthread_t thread;
@@ -53,10 +54,10 @@ static void script_start(struct script *script, const char *expected, const char
                          size_t piece) {
     *script = (struct script){.expected = expected, .answer = answer, .piece = piece};
     script->address.sun_family = AF_UNIX;
-    snprintf(script->address.sun_path, sizeof script->address.sun_path, "/tmp/ist-text-%d.sock",
-             (int)getpid());
+    strcpy(script->directory, "/tmp/ist-text-XXXXXX");
+    assert_non_null(mkdtemp(script->directory));
+    snprintf(script->address.sun_path, sizeof script->address.sun_path, "%s/socket", script->directory);
     snprintf(script->endpoint, sizeof script->endpoint, "unix:%s", script->address.sun_path);
-    unlink(script->address.sun_path);
     script->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_int_equal(
         bind(script->listener, (struct sockaddr *)&script->address, sizeof script->address), 0);
@@ -68,6 +69,7 @@ static void script_end(struct script *script) {
     pthread_join(script->thread, NULL);
     close(script->listener);
     unlink(script->address.sun_path);
+    rmdir(script->directory);
     script->heard[script->heard_bytes] = '\0';
     assert_string_equal(script->heard, script->expected);
 }

@@ -10,13 +10,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/integration/program.h"
 #include "tests/integration/rdma.h"
 
 #define SERVERS_MAX 4
@@ -192,9 +192,9 @@ static void command_make(struct command *command, const struct server_setup *set
 
 static void start_child(const struct command *command, const struct server_setup *setup, int log_fd,
                         pid_t parent) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    program_child_begin(parent);
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (getppid() != parent || dup2(null, 0) < 0 || dup2(log_fd, 1) < 0 || dup2(log_fd, 2) < 0) {
+    if (dup2(null, 0) < 0 || dup2(log_fd, 1) < 0 || dup2(log_fd, 2) < 0) {
         _exit(126);
     }
     if (setup->descriptors != 0) {

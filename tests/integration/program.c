@@ -51,15 +51,27 @@ static void input_write(int *fd, const char *input, size_t bytes, size_t *writte
     }
 }
 
-static void run_child(const struct program *program, int in, int out, int err, pid_t parent) {
+void program_child_begin(pid_t parent) {
+    sigset_t none;
+    sigemptyset(&none);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent || dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0) {
+    if (getppid() != parent) {
+        _exit(126);
+    }
+    for (int number = 1; number < NSIG; number++) {
+        signal(number, SIG_DFL); /* of the few where that cannot be, it already is so */
+    }
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+static void run_child(const struct program *program, int in, int out, int err, pid_t parent) {
+    program_child_begin(parent);
+    if (dup2(in, 0) < 0 || dup2(out, 1) < 0 || dup2(err, 2) < 0) {
         _exit(126);
     }
     for (size_t i = 0; program->environment != NULL && program->environment[i] != NULL; i++) {
         putenv((char *)(uintptr_t)program->environment[i]);
     }
-    signal(SIGPIPE, SIG_DFL);
     execvp(program->arguments[0], (char *const *)(uintptr_t)program->arguments);
     _exit(127);
 }

@@ -22,6 +22,10 @@ struct program {
     _Atomic pid_t *pid; /* is told to another thread here while the program runs; may be NULL */
 };
 
+/* In a child that was just forked: it dies with `parent`, and knows nothing of the signals that those who started the
+ * tests ignore or block (nohup, or `&` in a script): a program that inherits that does not end as the tests expect. */
+void program_child_begin(pid_t parent);
+
 /* Fails the test when it does not end in time. */
 void program_run(const struct program *program, struct outcome *outcome);
 void outcome_free(struct outcome *outcome);

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,10 +15,10 @@
 #define CHUNK_BYTES 4096u
 
 static void run_child(const struct program *program, int slave, pid_t parent) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    program_child_begin(parent);
     setsid();
-    if (getppid() != parent || ioctl(slave, TIOCSCTTY, 0) != 0 || dup2(slave, 0) < 0 ||
-        dup2(slave, 1) < 0 || dup2(slave, 2) < 0) {
+    if (ioctl(slave, TIOCSCTTY, 0) != 0 || dup2(slave, 0) < 0 || dup2(slave, 1) < 0 ||
+        dup2(slave, 2) < 0) {
         _exit(126);
     }
     setenv("TERM", "xterm", 1);

@@ -156,9 +156,13 @@ static void test_run__every_combination__plausible_and_verified(void **state) {
 
 static void test_run__over_a_unix_socket_for_a_time__the_same(void **state) {
     (void)state;
-    struct server *server = server_start(SMALL_POOL, "--unix-socket", "/tmp/ist-bench-test.sock");
+    char directory[] = "/tmp/ist-test-XXXXXX", path[64], endpoint[80];
+    assert_non_null(mkdtemp(directory));
+    snprintf(path, sizeof(path), "%s/socket", directory);
+    snprintf(endpoint, sizeof(endpoint), "unix:%s", path);
+    struct server *server = server_start(SMALL_POOL, "--unix-socket", path);
     struct bench bench;
-    bench_at(&bench, server, "unix:/tmp/ist-bench-test.sock", NULL,
+    bench_at(&bench, server, endpoint, NULL,
              WORDS("--duration", "50ms", "--size", "64K", "--working-set", "4M", "--match-keys", "100",
                    "--baseline"));
     assert_fine(&bench);
@@ -179,6 +183,7 @@ static void test_run__over_a_unix_socket_for_a_time__the_same(void **state) {
     bench_free(&bench);
     assert_empty(server);
     server_stop(server);
+    assert_int_equal(rmdir(directory), 0); /* the daemon has removed its socket */
 }
 
 static void test_run__verify_less__says_so(void **state) {

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 
 #include <jansson.h>
 
@@ -96,6 +97,12 @@ static void test_watch__other_signals__terminal_as_before_and_killed_by_it(void 
     server_stop(server);
 }
 
+static bool has_stopped(const struct pty *pty) {
+    siginfo_t info = {.si_pid = 0};
+    assert_int_equal(waitid(P_PID, (id_t)pty->pid, &info, WSTOPPED | WNOHANG), 0);
+    return info.si_pid == pty->pid;
+}
+
 static void test_watch__suspended__terminal_as_before_until_it_goes_on(void **state) {
     (void)state;
     struct server *server = server_start("--prealloc-size", POOL);
@@ -104,7 +111,8 @@ static void test_watch__suspended__terminal_as_before_until_it_goes_on(void **st
     pty_until(&pty, REDRAW, 1);
     assert_int_equal(kill(pty.pid, SIGTSTP), 0);
     pty_until(&pty, LEAVE, 1);
-    assert_eventually(pty_is_restored(&pty));
+    assert_eventually(has_stopped(&pty)); /* what goes on before it has stopped, stops for good */
+    assert_true(pty_is_restored(&pty));
     assert_int_equal(kill(pty.pid, SIGCONT), 0);
     pty_until(&pty, ENTER, 2);
     pty_until(&pty, REDRAW, pty_count(&pty, REDRAW) + 2);
