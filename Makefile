@@ -38,7 +38,7 @@ CLIENT := attempt client connection driver endpoint exchange handshake link metr
           resolver stage upgrade wakeup
 WORKLOAD := block_key content generator model source trace unlimited unpack
 DAEMON := admin announce bind config control listener log_sink loop machine main memory option pages
-DAEMON += connector heap rdma rdma_connect rdma_connection registration routes selftest tcp token upkeep
+DAEMON += connector heap nic rdma rdma_connect rdma_connection registration routes selftest tcp token upkeep
 CLI := cli cli_bytes cli_commands cli_figures cli_help cli_input cli_keys cli_list cli_options cli_output \
        cli_ping cli_rtt cli_screen cli_session cli_signals cli_stat cli_terminal cli_text cli_view cli_wait cli_watch \
        streams transport
@@ -133,6 +133,7 @@ TESTS += test_rdma_crowd
 TESTS += test_rdma_devices
 TESTS += test_rdma_faults
 TESTS += test_rdma_hostile
+TESTS += test_rdma_nic
 TESTS += test_rdma_poll
 TESTS += test_rdma_tcp
 TESTS += test_registration

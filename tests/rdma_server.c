@@ -2,12 +2,10 @@
 
 #include <malloc.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "daemon/clock.h"
 #include "daemon/edge.h"
 
 struct rdma_server f;
@@ -99,11 +97,75 @@ static void make_devices(const struct rdma_server_options *options) {
     if (options->shape != NULL) {
         options->shape(&server, &client);
     }
-    assert_non_null(ist_hca_add_device(f.hca, &server));
+    if (!options->is_unplugged) {
+        assert_non_null(ist_hca_add_device(f.hca, &server));
+    }
     assert_non_null(ist_hca_add_device(f.hca, &client));
-    f.device = device_open("server");
+    if (!options->over_nic) {
+        f.device = device_open("server");
+    }
     f.processes[0].device = device_open("client");
     f.processes[1].device = device_open("client");
+}
+
+struct ist_hca_device *plug(uint8_t number, void (*shape)(struct ist_hca_device_config *config)) {
+    struct ist_hca_device_config config;
+    ist_hca_device_config_roce(&config, "server", number);
+    if (shape != NULL) {
+        shape(&config);
+    }
+    struct ist_hca_device *device = ist_hca_add_device(f.hca, &config);
+    assert_non_null(device);
+    return device;
+}
+
+static void make_registration(const struct rdma_server_options *options) {
+    assert_int_equal(ist_registration_new(f.device, 2, &f.failing.alloc, &f.log, &f.registration),
+                     IST_OK);
+    ist_registration_add(f.registration, f.pool, SEGMENT_BYTES);
+    if (!options->is_half_registered) {
+        ist_registration_add(f.registration, f.pool + SEGMENT_BYTES, SEGMENT_BYTES);
+    }
+}
+
+static void make_nic(const struct rdma_server_options *options) {
+    const struct ist_nic_config config = {
+        .device = {.name = "server", .hint_gid_index = -1, .alloc = ist_alloc_system(), .log = &f.log},
+        .is_wanted = true,
+        .segments_max = 2,
+        .chunk_bytes = SEGMENT_BYTES / 2,
+        .look_sec = 0.001};
+    assert_int_equal(ist_nic_new(&config, &f.nic), IST_OK);
+    ist_nic_prepare(f.nic, f.pool, SEGMENT_BYTES);
+    if (!options->is_half_registered) {
+        ist_nic_prepare(f.nic, f.pool + SEGMENT_BYTES, SEGMENT_BYTES);
+    }
+}
+
+static void on_changed(void *context, struct ist_rdma *rdma) {
+    (void)context;
+    f.rdma = rdma;
+}
+
+static void make_rdma(const struct rdma_server_options *options) {
+    const struct ist_nic_service service = {
+        .rdma = {.loop = f.loop,
+                 .engine = f.engine,
+                 .device = f.device,
+                 .registration = f.registration,
+                 .sessions_max = (uint32_t)f.clients_count,
+                 .poll_ns = options->poll_ns,
+                 .connected = options->over_tcp ? ist_tcp_rdma_connected : on_connected,
+                 .ended = options->over_tcp ? ist_tcp_rdma_ended : on_ended,
+                 .alloc = &f.counting,
+                 .log = &f.log},
+        .changed = on_changed};
+    if (options->over_nic) {
+        ist_nic_start(f.nic, &service);
+        f.rdma = ist_nic_rdma(f.nic);
+    } else {
+        assert_int_equal(ist_rdma_new(&service.rdma, &f.rdma), options->is_unfit ? IST_DEVICE : IST_OK);
+    }
 }
 
 int setup_with(struct rdma_server_options options) {
@@ -123,27 +185,15 @@ int setup_with(struct rdma_server_options options) {
                                              IST_MEMORY_REMOTE, &f.processes[i].region),
                          IST_OK);
     }
-    assert_int_equal(ist_registration_new(f.device, 2, &f.failing.alloc, &f.log, &f.registration),
-                     IST_OK);
-    ist_registration_add(f.registration, f.pool, SEGMENT_BYTES);
-    if (!options.is_half_registered) {
-        ist_registration_add(f.registration, f.pool + SEGMENT_BYTES, SEGMENT_BYTES);
+    if (options.over_nic) {
+        make_nic(&options);
+    } else {
+        make_registration(&options);
     }
     f.loop = ev_loop_new(EVFLAG_AUTO);
     assert_non_null(f.loop);
     make_store_and_engine();
-    const struct ist_rdma_config rdma_config = {
-        .loop = f.loop,
-        .engine = f.engine,
-        .device = f.device,
-        .registration = f.registration,
-        .sessions_max = (uint32_t)f.clients_count,
-        .poll_ns = options.poll_ns,
-        .connected = options.over_tcp ? ist_tcp_rdma_connected : on_connected,
-        .ended = options.over_tcp ? ist_tcp_rdma_ended : on_ended,
-        .alloc = &f.counting,
-        .log = &f.log};
-    assert_int_equal(ist_rdma_new(&rdma_config, &f.rdma), options.is_unfit ? IST_DEVICE : IST_OK);
+    make_rdma(&options);
     const struct ist_tcp_config tcp_config = {.loop = f.loop,
                                               .engine = f.engine,
                                               .pool_base = f.pool,
@@ -181,7 +231,11 @@ void client_free(struct client *client) {
 int teardown(void **state) {
     (void)state;
     ist_tcp_free(f.tcp);
-    ist_rdma_free(f.rdma);
+    if (f.nic != NULL) {
+        ist_nic_stop(f.nic);
+    } else {
+        ist_rdma_free(f.rdma);
+    }
     for (size_t i = 0; i < f.clients_count; i++) {
         client_free(&f.clients[i]);
     }
@@ -193,6 +247,7 @@ int teardown(void **state) {
     ist_engine_free(f.engine);
     ist_store_free(f.store);
     ist_registration_free(f.registration);
+    ist_nic_free(f.nic);
     for (size_t i = 0; i < 2; i++) {
         ist_region_drop(&f.processes[i].region);
         ist_device_close(f.processes[i].device);

@@ -3,9 +3,13 @@
 #ifndef IST_TESTS_RDMA_SERVER_H
 #define IST_TESTS_RDMA_SERVER_H
 
+#include <sched.h>
+
 #include "tests/support.h"
 
+#include "daemon/clock.h"
 #include "daemon/connector.h"
+#include "daemon/nic.h"
 #include "daemon/rdma.h"
 #include "daemon/registration.h"
 #include "daemon/tcp.h"
@@ -49,6 +53,7 @@ struct rdma_server {
     struct ist_device *device;
     struct process processes[2]; /* of clients */
     struct ist_registration *registration;
+    struct ist_nic *nic; /* NULL: none */
     struct ist_store *store;
     struct ist_engine *engine;
     struct ist_rdma *rdma;
@@ -72,6 +77,8 @@ struct rdma_server_options {
     bool is_half_registered; /* the pool is: not its second segment */
     bool is_unfit;           /* the device is: then there is no f.rdma */
     bool over_tcp;           /* f.tcp asks, for who sends it CONNECT */
+    bool over_nic;     /* f.nic has the device, the registration and f.rdma, which comes and goes */
+    bool is_unplugged; /* the device is: see plug() */
     /* Changes what the two devices are, before they are plugged in. NULL: nothing. */
     void (*shape)(struct ist_hca_device_config *server, struct ist_hca_device_config *client);
 };
@@ -84,6 +91,8 @@ int setup_with(struct rdma_server_options options);
 int setup(void **state);
 /* Also checks that nothing is left, and that all of the pool is free. */
 int teardown(void **state);
+/* A device of the server's name that was not there before. */
+struct ist_hca_device *plug(uint8_t number, void (*shape)(struct ist_hca_device_config *config));
 struct process *process_of(const struct client *client);
 /* The other end, on the server's device. */
 struct ibv_qp *server_queue_pair(const struct client *client);
@@ -110,6 +119,17 @@ void client_request(struct client *client, enum ist_operation operation, uint64_
 enum ist_status client_reply(struct client *client, uint64_t id, size_t key);
 void fill(uint64_t at, uint64_t seed, uint64_t bytes);
 void assert_filled(uint64_t at, uint64_t seed, uint64_t bytes);
+/* The same, of what other threads take part in: bounded by time. */
+#define turn_until_late(condition)                                                                     \
+    do {                                                                                               \
+        uint64_t until_ns_ = ist_clock_ns() + 20 * IST_NS_PER_SEC;                                     \
+        while (!(condition)) {                                                                         \
+            assert_true(ist_clock_ns() < until_ns_);                                                   \
+            turn();                                                                                    \
+            sched_yield();                                                                             \
+        }                                                                                              \
+    } while (0)
+
 /* The server's loop finds nothing to do for a while. */
 void assert_sleeps(void);
 

@@ -262,10 +262,15 @@ static void test_answer__selftest_without_a_service__503_with_the_step(void **st
     assert_null(strstr(f.answer.body, "rdma"));
 }
 
+static bool find_card(void *context, struct ist_selftest_rdma *rdma) {
+    (void)context;
+    *rdma = (struct ist_selftest_rdma){.device = "card", .port = 1, .hint_gid_index = -1};
+    return true;
+}
+
 static void test_answer__selftest_with_rdma__both_told(void **state) {
     (void)state;
-    const struct ist_selftest_rdma rdma = {.device = "card", .port = 1, .hint_gid_index = -1};
-    f.routes.rdma = &rdma;
+    f.routes.rdma.find = find_card;
     assert_int_equal(ask_for("GET", "/selftest"), 503);
     assert_non_null(strstr(f.answer.body, "\"rdma\":{\"status\":\"failed\",\"device\":\"card\""));
 }

@@ -29,7 +29,7 @@ struct ist_admin_config {
     const struct ist_config *config; /* borrowed, as everything here */
     struct ist_control *control;
     const char *service;                  /* where the self-test connects to: "127.0.0.1:22345" */
-    const struct ist_selftest_rdma *rdma; /* it goes there, too; NULL: there is none */
+    struct ist_selftest_rdma_source rdma; /* it goes there, too */
     const struct ist_alloc *alloc;
     const struct ist_log *log; /* used by several threads */
 };

@@ -1,8 +1,9 @@
 #include "daemon/connector.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
+
+#include "daemon/thread.h"
 
 struct list {
     struct ist_connector_job *first, *last;
@@ -24,17 +25,6 @@ struct ist_connector {
     const struct ist_connector_job *running[IST_CONNECTOR_THREADS]; /* NULL: this thread has none */
     bool closed;
 };
-
-/* Signals are for the loop's thread. */
-static bool start_thread(struct ist_connector *connector, void *(*run)(void *)) {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&connector->threads[connector->threads_count], NULL, run, connector);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    connector->threads_count += error == 0;
-    return error == 0;
-}
 
 static void append(struct list *list, struct ist_connector_job *job) {
     job->next = NULL;
@@ -162,10 +152,11 @@ enum ist_status ist_connector_new(struct ev_loop *loop,
     new->finished_some.data = new;
     ev_async_start(loop, &new->finished_some);
     while (new->threads_count < IST_CONNECTOR_THREADS) {
-        if (!start_thread(new, work)) {
+        if (ist_thread_start(&new->threads[new->threads_count], work, new) != 0) {
             ist_connector_free(new);
             return IST_NO_MEMORY;
         }
+        new->threads_count++;
     }
     *connector = new;
     return IST_OK;

@@ -1,4 +1,5 @@
 /* infinistore: the daemon. Puts the rooms together, runs the loop, takes them apart. */
+#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -21,9 +22,8 @@
 #include "daemon/loop.h"
 #include "daemon/machine.h"
 #include "daemon/memory.h"
+#include "daemon/nic.h"
 #include "daemon/option.h"
-#include "daemon/rdma.h"
-#include "daemon/registration.h"
 #include "daemon/tcp.h"
 #include "engine/engine.h"
 #include "infinistore/infinistore.h"
@@ -47,20 +47,16 @@ struct daemon {
     struct ist_log_sink log_sink;
     uint32_t sessions_max;
     uint64_t granule_bytes, pool_bytes, pool_bytes_max;
-    struct ist_device *device;             /* NULL: none */
-    char no_device[IST_LOG_LINE_MAX / 2];  /* why */
-    struct ist_registration *registration; /* NULL without a device */
+    struct ist_nic *nic;
     struct ist_memory *memory;
     struct ist_store *store;
     struct ist_engine *engine;
     struct ev_loop *ev;
-    struct ist_rdma *rdma; /* NULL: none */
     struct ist_tcp *tcp;
     struct ist_listeners *listeners;
     struct ist_control *control;
     struct ist_loop *loop;
     struct ist_admin *admin;
-    struct ist_selftest_rdma selftest_rdma;
 };
 
 static uint64_t round_down(uint64_t bytes, uint64_t unit) {
@@ -121,42 +117,26 @@ static void tell_idle_options(const struct daemon *daemon) {
 }
 
 /* No device, or one that does not work, ends nothing: there is TCP. */
-static enum ist_status find_device(struct daemon *daemon) {
+static enum ist_status make_nic(struct daemon *daemon) {
     const struct ist_config *config = daemon->config;
-    const struct ist_device_config device_config = {.name = config->dev_name,
-                                                    .port = config->ib_port,
-                                                    .link = config->link_type,
-                                                    .hint_gid_index = config->hint_gid_index,
-                                                    .alloc = ist_alloc_system(),
-                                                    .log = &daemon->log};
     size_pool(daemon);
-    enum ist_status status =
-        ist_device_open(&device_config, &daemon->device, daemon->no_device, sizeof(daemon->no_device));
-    if (status != IST_OK) {
-        return IST_OK; /* it is told when the daemon serves: what stops a start is a line of its own */
-    }
-    uint64_t segments = daemon->pool_bytes_max / IST_MEMORY_SEGMENT_BYTES + 3;
-    return ist_registration_new(daemon->device, (size_t)segments, ist_alloc_system(), &daemon->log,
-                                &daemon->registration);
-}
-
-static void tell_transports(const struct daemon *daemon) {
-    if (daemon->rdma != NULL) {
-        ist_log_info(&daemon->log, 0, "%s: RDMA on %s port %u, for up to %" PRIu32 " clients",
-                     SERVER_NAME, ist_device_name(daemon->device), ist_device_port(daemon->device),
-                     ist_rdma_connections_max(daemon->rdma));
-    } else if (daemon->device == NULL) {
-        bool wanted = daemon->config->dev_name != NULL;
-        ist_log_write(&daemon->log, wanted ? IST_LOG_WARNING : IST_LOG_INFO, 0,
-                      "%s: no RDMA, serving TCP only: %s", SERVER_NAME, daemon->no_device);
-    }
+    const struct ist_nic_config nic_config = {
+        .device = {.name = config->dev_name,
+                   .port = config->ib_port,
+                   .link = config->link_type,
+                   .hint_gid_index = config->hint_gid_index,
+                   .alloc = ist_alloc_system(),
+                   .log = &daemon->log},
+        .is_wanted = config->dev_name != NULL,
+        .segments_max = (size_t)(daemon->pool_bytes_max / IST_MEMORY_SEGMENT_BYTES + 3),
+        .chunk_bytes = IST_MEMORY_SEGMENT_BYTES,
+        .look_sec = IST_NIC_LOOK_SEC};
+    return ist_nic_new(&nic_config, &daemon->nic);
 }
 
 static void prepare_segment(void *context, uint8_t *segment, uint64_t bytes) {
     struct daemon *daemon = context;
-    if (daemon->registration != NULL) {
-        ist_registration_add(daemon->registration, segment, bytes);
-    }
+    ist_nic_prepare(daemon->nic, segment, bytes);
 }
 
 static enum ist_status make_pool(struct daemon *daemon) {
@@ -231,23 +211,23 @@ static enum ist_status listen_everywhere(struct daemon *daemon) {
     return status; /* it was logged */
 }
 
-static void make_rdma(struct daemon *daemon) {
-    if (daemon->device == NULL) {
-        return;
-    }
-    const struct ist_rdma_config config = {.loop = daemon->ev,
-                                           .engine = daemon->engine,
-                                           .device = daemon->device,
-                                           .registration = daemon->registration,
-                                           .sessions_max = daemon->sessions_max,
-                                           .poll_ns = daemon->config->poll_us * 1000ull,
-                                           .connected = ist_tcp_rdma_connected,
-                                           .ended = ist_tcp_rdma_ended,
-                                           .alloc = ist_alloc_system(),
-                                           .log = &daemon->log};
-    if (ist_rdma_new(&config, &daemon->rdma) != IST_OK) {
-        ist_log_warning(&daemon->log, 0, "no RDMA, serving TCP only");
-    }
+static void on_nic_changed(void *context, struct ist_rdma *rdma) {
+    struct daemon *daemon = context;
+    ist_tcp_set_rdma(daemon->tcp, rdma);
+}
+
+static void start_nic(struct daemon *daemon) {
+    const struct ist_nic_service service = {.rdma = {.loop = daemon->ev,
+                                                     .engine = daemon->engine,
+                                                     .sessions_max = daemon->sessions_max,
+                                                     .poll_ns = daemon->config->poll_us * 1000ull,
+                                                     .connected = ist_tcp_rdma_connected,
+                                                     .ended = ist_tcp_rdma_ended,
+                                                     .alloc = ist_alloc_system(),
+                                                     .log = &daemon->log},
+                                            .changed = on_nic_changed,
+                                            .context = daemon};
+    ist_nic_start(daemon->nic, &service);
 }
 
 static enum ist_status make_edge(struct daemon *daemon) {
@@ -256,11 +236,11 @@ static enum ist_status make_edge(struct daemon *daemon) {
         ist_log_error(&daemon->log, 0, "cannot make an event loop: %s", strerror(errno));
         return IST_CONFIG;
     }
-    make_rdma(daemon);
+    start_nic(daemon);
     const struct ist_tcp_config tcp_config = {.loop = daemon->ev,
                                               .engine = daemon->engine,
                                               .pool_base = ist_memory_base(daemon->memory),
-                                              .rdma = daemon->rdma,
+                                              .rdma = ist_nic_rdma(daemon->nic),
                                               .alloc = ist_alloc_system(),
                                               .log = &daemon->log};
     const struct ist_listeners_config listeners_config = {.loop = daemon->ev,
@@ -324,21 +304,27 @@ static enum ist_status make_loop(struct daemon *daemon) {
     return status;
 }
 
+/* For a thread of HTTP's. */
+static bool find_rdma(void *context, struct ist_selftest_rdma *rdma) {
+    const struct daemon *daemon = context;
+    struct ist_nic_port port;
+    static_assert(sizeof(rdma->device) == sizeof(port.device), "the same name");
+    bool found = ist_nic_port(daemon->nic, &port);
+    memcpy(rdma->device, port.device, sizeof(port.device));
+    rdma->port = port.port;
+    rdma->hint_gid_index = daemon->config->hint_gid_index;
+    return found;
+}
+
 static enum ist_status make_admin(struct daemon *daemon) {
     const char *kind;
-    if (daemon->rdma != NULL) {
-        daemon->selftest_rdma =
-            (struct ist_selftest_rdma){.device = ist_device_name(daemon->device),
-                                       .port = ist_device_port(daemon->device),
-                                       .hint_gid_index = daemon->config->hint_gid_index};
-    }
-    const struct ist_admin_config config = {
-        .config = daemon->config,
-        .rdma = daemon->rdma == NULL ? NULL : &daemon->selftest_rdma,
-        .control = daemon->control,
-        .service = ist_listeners_address(daemon->listeners, 0, &kind),
-        .alloc = ist_alloc_system(),
-        .log = &daemon->log};
+    const struct ist_admin_config config = {.config = daemon->config,
+                                            .rdma = {find_rdma, daemon},
+                                            .control = daemon->control,
+                                            .service =
+                                                ist_listeners_address(daemon->listeners, 0, &kind),
+                                            .alloc = ist_alloc_system(),
+                                            .log = &daemon->log};
     enum ist_status status = ist_admin_new(&config, &daemon->admin);
     if (status == IST_NO_MEMORY) {
         ist_log_error(&daemon->log, 0, "cannot serve HTTP: %s", ist_status_text(status));
@@ -391,7 +377,7 @@ static void limit_sessions(struct daemon *daemon, uint64_t descriptors) {
 
 static enum ist_status daemon_start(struct daemon *daemon) {
     enum ist_status (*const steps[])(struct daemon *) = {
-        find_device, make_pool, make_engine, make_edge, make_control, make_loop, make_admin, announce};
+        make_nic, make_pool, make_engine, make_edge, make_control, make_loop, make_admin, announce};
     limit_sessions(daemon, ist_machine_prepare(&daemon->log));
     for (size_t i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
         enum ist_status status = steps[i](daemon);
@@ -399,7 +385,7 @@ static enum ist_status daemon_start(struct daemon *daemon) {
             return status;
         }
     }
-    tell_transports(daemon);
+    ist_nic_announce(daemon->nic);
     tell_idle_options(daemon);
     ist_listeners_start(daemon->listeners);
     return IST_OK;
@@ -416,7 +402,7 @@ static void daemon_stop(struct daemon *daemon) {
         ist_listeners_stop(daemon->listeners);
     }
     ist_tcp_free(daemon->tcp);
-    ist_rdma_free(daemon->rdma);
+    ist_nic_stop(daemon->nic);
     ist_admin_free(daemon->admin);
     ist_control_free(daemon->control);
     ist_listeners_free(daemon->listeners);
@@ -426,8 +412,7 @@ static void daemon_stop(struct daemon *daemon) {
     ist_engine_free(daemon->engine);
     ist_store_free(daemon->store);
     ist_memory_free(daemon->memory); /* its thread registers: before what it registers with */
-    ist_registration_free(daemon->registration);
-    ist_device_close(daemon->device);
+    ist_nic_free(daemon->nic);
 }
 
 static int daemon_run(const struct ist_config *config) {

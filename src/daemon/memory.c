@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -11,6 +10,7 @@
 
 #include "base/assert.h"
 #include "base/size.h"
+#include "daemon/thread.h"
 
 /* Populated at a time: while the kernel does that, no other thread can map memory. */
 #define POPULATE_BYTES (8ull << 20)
@@ -178,16 +178,6 @@ static void *memory_thread(void *context) {
     return NULL;
 }
 
-/* Signals are for the loop's thread. */
-static int start_thread(struct ist_memory *memory) {
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&memory->thread, NULL, memory_thread, memory);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error;
-}
-
 /* Better one line now than to be killed by the kernel in the middle of the work. */
 static bool machine_has(const struct ist_memory_config *config) {
     uint64_t available = config->available_bytes(config->context);
@@ -235,7 +225,7 @@ enum ist_status ist_memory_new(const struct ist_memory_config *config, struct is
     if (!first_ready) {
         goto no_segment; /* logged already */
     }
-    errno = start_thread(new);
+    errno = ist_thread_start(&new->thread, memory_thread, new);
     if (errno != 0) {
         ist_log_error(config->log, 0, "cannot start the pool's thread: %s", strerror(errno));
         goto no_segment;

@@ -80,6 +80,10 @@ static void bury(struct ev_loop *loop, struct ist_rdma *rdma) {
     stop_polling(loop, rdma);
     break_all(rdma);
     rdma->has_more = false;
+    if (!rdma->is_buried && rdma->config.died != NULL) {
+        rdma->config.died(rdma->config.died_context);
+    }
+    rdma->is_buried = true;
 }
 
 /* Work that has been posted may be complete already, e.g. where the kernel does it: found now it costs no event. */

@@ -44,6 +44,10 @@ struct ist_rdma_config {
     void (*connected)(void *owner, const struct ist_endpoint *own);
     /* A connection that the TCP connection `owner` asked for has ended by itself. It is not to be disconnected. */
     void (*ended)(void *owner);
+    /* The device is of no use any more: all connections are about to end, and there will be no others. Once. NULL: nobody
+     * wants to know. */
+    void (*died)(void *context);
+    void *died_context;
     const struct ist_alloc *alloc;
     const struct ist_log *log;
 };

@@ -50,6 +50,7 @@ struct ist_rdma {
     struct ist_rdma_connection *first_pending, *last_pending;
     size_t pending_count;
     bool is_down, is_dead; /* the port; the device */
+    bool is_buried;        /* the device, and that was told */
     bool has_more;         /* completions that this turn left in the queue */
     bool has_event;        /* there is one on the descriptor, and the queue is not armed */
 };

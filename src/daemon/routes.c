@@ -168,9 +168,11 @@ static void get_selftest(struct ist_routes *routes, const struct ist_route_reque
                          struct ist_route_answer *answer) {
     (void)request;
     struct ist_selftest tcp, rdma;
+    struct ist_selftest_rdma port;
     bool good = run_selftest(routes, NULL, &tcp), rdma_good = true;
-    if (routes->rdma != NULL) {
-        rdma_good = run_selftest(routes, routes->rdma, &rdma);
+    bool has_rdma = routes->rdma.find != NULL && routes->rdma.find(routes->rdma.context, &port);
+    if (has_rdma) {
+        rdma_good = run_selftest(routes, &port, &rdma);
     }
     struct ist_json json;
     ist_json_init(&json, routes->alloc);
@@ -182,13 +184,13 @@ static void get_selftest(struct ist_routes *routes, const struct ist_route_reque
     ist_json_key(&json, "endpoint");
     ist_json_string(&json, tcp.endpoint);
     say_selftest(&json, &tcp);
-    if (routes->rdma != NULL) {
+    if (has_rdma) {
         ist_json_key(&json, "rdma");
         ist_json_object(&json);
         ist_json_key(&json, "status");
         ist_json_string(&json, rdma_good ? "ok" : "failed");
         ist_json_key(&json, "device");
-        ist_json_string(&json, routes->rdma->device);
+        ist_json_string(&json, port.device);
         say_selftest(&json, &rdma);
         ist_json_end(&json);
     }

@@ -25,7 +25,7 @@ struct ist_routes {
     const struct ist_alloc *alloc;
     const struct ist_log *log;
     const char *service;                  /* where the self-test connects to: "127.0.0.1:22345" */
-    const struct ist_selftest_rdma *rdma; /* it goes there, too; NULL: there is none */
+    struct ist_selftest_rdma_source rdma; /* it goes there, too */
     double evict_share;      /* what POST /evict leaves used when it is not told how many bytes */
     uint64_t started_at_sec; /* wall clock, since 1970 */
     uint64_t started_at_ns;  /* ist_clock_ns() */

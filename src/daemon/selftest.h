@@ -12,6 +12,7 @@
 #define IST_SELFTEST_STEPS_MAX 5
 #define IST_SELFTEST_ENDPOINT_BYTES 128
 #define IST_SELFTEST_ERROR_BYTES 200
+#define IST_SELFTEST_DEVICE_BYTES 64
 
 struct ist_selftest_step {
     const char *name; /* "connect", "put", "get", "compare", "remove" */
@@ -28,9 +29,16 @@ struct ist_selftest {
 
 /* The port that the daemon serves RDMA on: the client uses it, too. */
 struct ist_selftest_rdma {
-    const char *device;
+    char device[IST_SELFTEST_DEVICE_BYTES];
     unsigned port;
     int hint_gid_index; /* -1: none */
+};
+
+/* What it is now, since it comes and goes. */
+struct ist_selftest_rdma_source {
+    /* Any thread. False: there is none. NULL: there is never one. */
+    bool (*find)(void *context, struct ist_selftest_rdma *rdma);
+    void *context;
 };
 
 /* service: "127.0.0.1:22345"; of an address that stands for all, the loopback is taken. rdma: values go over that; NULL:

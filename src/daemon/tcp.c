@@ -247,6 +247,10 @@ static void tell_connected(struct connection *connection, const struct ist_endpo
     ist_session_connected(connection->session, own, ist_clock_ns());
 }
 
+void ist_tcp_set_rdma(struct ist_tcp *tcp, struct ist_rdma *rdma) {
+    tcp->config.rdma = rdma;
+}
+
 /* The client asks for a queue pair: refused at once, or answered by ist_tcp_rdma_connected(). */
 static void connection_connect(struct connection *connection) {
     struct ist_rdma *rdma = connection->tcp->config.rdma;

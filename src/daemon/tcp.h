@@ -35,6 +35,9 @@ enum ist_status ist_tcp_new(const struct ist_tcp_config *config, struct ist_tcp 
 /* Closes every connection. NULL is legal. */
 void ist_tcp_free(struct ist_tcp *tcp);
 
+/* From now on it is this that clients may ask for, or none. Connections that have asked already are not the other's any more. */
+void ist_tcp_set_rdma(struct ist_tcp *tcp, struct ist_rdma *rdma);
+
 /* A connection that was just accepted: non-blocking; fd is ours, and closed at once when the engine takes no
  * more sessions or memory is short. */
 void ist_tcp_accept(struct ist_tcp *tcp, int fd);

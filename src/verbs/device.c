@@ -68,6 +68,20 @@ void ist_device_read_limits(const struct ibv_device_attr *attributes,
     limits->registration_bytes = attributes->max_mr_size;
 }
 
+static bool choose_gid(const struct ist_device *device, const uint8_t *peer,
+                       struct ist_gid_entry *gid) {
+    struct ist_gid_entry entries[IST_GID_TABLE_MAX];
+    uint8_t source[IST_GID_LENGTH];
+    size_t count = ist_gid_table_read(device->context, device->port, entries);
+    bool has_source = peer != NULL && !device->infiniband && ist_gid_source(peer, source);
+    const struct ist_gid_entry *best =
+        ist_gid_choose(entries, count, has_source ? source : NULL, device->config.hint_gid_index);
+    if (best != NULL) {
+        *gid = *best;
+    }
+    return best != NULL;
+}
+
 /* Nothing of it is left when this fails. */
 static bool open_device(struct ist_device *device, struct ibv_device *found, char *why,
                         size_t why_bytes) {
@@ -88,7 +102,7 @@ static bool open_device(struct ist_device *device, struct ibv_device *found, cha
     }
     ist_device_read_limits(&attributes, &device->limits);
     struct ist_gid_entry gid;
-    if (ist_device_gid(device, NULL, &gid) != IST_OK) {
+    if (!choose_gid(device, NULL, &gid)) {
         snprintf(why, why_bytes, "%s port %u has no usable GID", name, device->port);
         goto no_device;
     }
@@ -187,18 +201,11 @@ struct ibv_pd *ist_device_domain(const struct ist_device *device) {
 
 enum ist_status ist_device_gid(const struct ist_device *device, const uint8_t *peer,
                                struct ist_gid_entry *gid) {
-    struct ist_gid_entry entries[IST_GID_TABLE_MAX];
-    uint8_t source[IST_GID_LENGTH];
-    size_t count = ist_gid_table_read(device->context, device->port, entries);
-    bool has_source = peer != NULL && !device->infiniband && ist_gid_source(peer, source);
-    const struct ist_gid_entry *best =
-        ist_gid_choose(entries, count, has_source ? source : NULL, device->config.hint_gid_index);
-    if (best == NULL) {
-        ist_log_warning(device->config.log, 0, "%s port %u: none of its %zu GIDs is usable",
-                        ist_device_name(device), device->port, count);
+    if (!choose_gid(device, peer, gid)) {
+        ist_log_warning(device->config.log, 0, "%s port %u: none of its GIDs is usable",
+                        ist_device_name(device), device->port);
         return IST_DEVICE;
     }
-    *gid = *best;
     return IST_OK;
 }
 
