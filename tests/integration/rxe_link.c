@@ -239,6 +239,34 @@ static void test_link__down_and_up__sessions_end_and_come_back(void **state) {
     end();
 }
 
+static bool log_has(const struct server *server, const char *text) {
+    char *log = server_log(server);
+    bool has = strstr(log, text) != NULL;
+    free(log);
+    return has;
+}
+
+/* The daemon looks for a device again and again. */
+static void test_link__down_at_the_start__served_once_it_is_up(void **state) {
+    (void)state;
+    snprintf(netdevs[0], sizeof(netdevs[0]), "%s", rdma_server_netdev());
+    if (!rdma_is_here() || netdevs[0][0] == '\0') {
+        skip();
+    }
+    command("ip link set %s down", netdevs[0]);
+    f.server = server_start("--prealloc-size", POOL);
+    assert_eventually(log_has(f.server, "no RDMA, serving TCP only"));
+    assert_int_equal(sessions(), 0);
+    command("ip link set %s up", netdevs[0]);
+    assert_eventually(log_has(f.server, "RDMA on "));
+    struct ist_client *client = rdma_open(f.server);
+    assert_int_equal(ist_client_transport(client), IST_TRANSPORT_RDMA);
+    assert_int_equal(sessions(), 1);
+    ist_client_free(client);
+    assert_eventually(sessions() == 0);
+    rdma_server_end(f.server, POOL_BYTES);
+}
+
 /* On both ends, so that requests, data and acknowledgements suffer. */
 static void disturb(const char *how) {
     for (size_t side = 0; side < 2; side++) {
@@ -288,6 +316,7 @@ static void test_loss__total_for_a_while__sessions_end_and_come_back(void **stat
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_link__down_and_up__sessions_end_and_come_back, teardown),
+        cmocka_unit_test_teardown(test_link__down_at_the_start__served_once_it_is_up, teardown),
         cmocka_unit_test_teardown(test_loss__one_percent__no_wrong_bytes_and_all_heals, teardown),
         cmocka_unit_test_teardown(test_order__another__no_wrong_bytes_and_all_heals, teardown),
         cmocka_unit_test_teardown(test_loss__total_for_a_while__sessions_end_and_come_back, teardown),
