@@ -107,6 +107,8 @@ TESTS += test_exchange_rdma
 TESTS += test_regions
 TESTS += test_request
 # verbs
+TESTS += test_completion
+TESTS += test_device
 TESTS += test_gid
 TESTS += test_queue_pair
 TESTS += test_survey
@@ -185,7 +187,7 @@ TESTS += test_replay_options
 TESTS += test_replay_plan
 TESTS += test_replay_series
 # the fuzzers
-FUZZ := codec exchange frame hca http options pool session size splits store trace
+FUZZ := codec exchange frame hca http options pool session size splits store trace verbs
 # what every RC device does: run on the software HCA here, on real devices by whoever has them
 CONFORMANCE := deviations errors link objects transfers verbs
 HARNESS := capture cli crew harness http program pty raw rdma values
@@ -380,6 +382,7 @@ $(B)/fuzz/session: $(patsubst %,$(B)/obj/fuzz/%.o,listener phrase script session
 $(B)/fuzz/splits: $(patsubst %,$(B)/obj/fuzz/%.o,phrase script)
 $(B)/fuzz/hca: $(B)/obj/tests/hca_pair.o
 $(B)/fuzz/exchange: $(B)/obj/fuzz/script.o
+$(B)/fuzz/verbs: $(patsubst %,$(B)/obj/fuzz/%.o,script verbs_device verbs_place verbs_seeds verbs_world)
 # All but the tools: a fuzzer's build is slow enough.
 FUZZ_A := $(B)/libfuzz.a
 $(FUZZ_A): $(BASE_O) $(STORE_O) $(WIRE_O) $(ENGINE_O) $(VERBS_O) $(CLIENT_O) $(WORKLOAD_O) \

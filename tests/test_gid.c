@@ -17,6 +17,8 @@ static const uint8_t global[16] = {0x20, 0x01, 0x0d, 0xb8, [15] = 1};
 static const uint8_t ipv4[16] = {[10] = 0xff, 0xff, 10, 0, 0, 1};
 static const uint8_t other_ipv4[16] = {[10] = 0xff, 0xff, 10, 1, 0, 1};
 static const uint8_t empty[16];
+static const uint8_t site_local[16] = {0xfe, 0xc0, [15] = 1};
+static const uint8_t not_link_local[16] = {0x2a, 0x80, [15] = 1};
 
 static void test_gid_rank__each_kind__its_rank_and_why(void **state) {
     (void)state;
@@ -30,6 +32,10 @@ static void test_gid_rank__each_kind__its_rank_and_why(void **state) {
         {entry(0, IST_GID_ROCE_V2, false, ipv4), IST_GID_UNUSABLE, "namespace"},
         {entry(0, IST_GID_ROCE_V2, true, link_local), IST_GID_LINK_LOCAL, "link-local"},
         {entry(0, IST_GID_ROCE_V2, true, global), IST_GID_IPV6, "global"},
+        {entry(0, IST_GID_ROCE_V2, true, site_local), IST_GID_IPV6, "global"},
+        {entry(0, IST_GID_ROCE_V2, true, not_link_local), IST_GID_IPV6, "global"},
+        {entry(255, IST_GID_ROCE_V2, true, global), IST_GID_IPV6, "global"},
+        {entry(256, IST_GID_ROCE_V2, true, global), IST_GID_UNUSABLE, "index"},
         {entry(0, IST_GID_ROCE_V2, true, other_ipv4), IST_GID_IPV4, "IPv4"},
         {entry(0, IST_GID_ROCE_V2, true, ipv4), IST_GID_ROUTED, "routes"},
         {entry(0, IST_GID_INFINIBAND, true, link_local), IST_GID_LINK_LOCAL, "subnet"},
@@ -59,11 +65,14 @@ static void test_gid_choose__a_table_as_cards_have_it__the_one_that_routes(void 
 
 static void test_gid_choose__a_hint__overrides_or_is_missing(void **state) {
     (void)state;
-    const struct ist_gid_entry table[] = {entry(0, IST_GID_ROCE_V1, true, link_local),
-                                          entry(7, IST_GID_ROCE_V2, true, ipv4)};
-    assert_int_equal(ist_gid_choose(table, 2, NULL, 0)->index, 0);
-    assert_int_equal(ist_gid_choose(table, 2, NULL, 7)->index, 7);
-    assert_null(ist_gid_choose(table, 2, NULL, 1)); /* an index of the table, not a place in the list */
+    const struct ist_gid_entry table[] = {
+        entry(0, IST_GID_ROCE_V1, true, link_local), entry(7, IST_GID_ROCE_V2, true, ipv4),
+        entry(255, IST_GID_ROCE_V2, true, ipv4), entry(256, IST_GID_ROCE_V2, true, ipv4)};
+    assert_int_equal(ist_gid_choose(table, 4, NULL, 0)->index, 0);
+    assert_int_equal(ist_gid_choose(table, 4, NULL, 7)->index, 7);
+    assert_int_equal(ist_gid_choose(table, 4, NULL, 255)->index, 255);
+    assert_null(ist_gid_choose(table, 4, NULL, 256)); /* more than a queue pair can name */
+    assert_null(ist_gid_choose(table, 4, NULL, 1)); /* an index of the table, not a place in the list */
 }
 
 static void test_gid_source__loopback__itself(void **state) {
@@ -74,12 +83,25 @@ static void test_gid_source__loopback__itself(void **state) {
     assert_memory_equal(source, loopback, 16);
 }
 
+static void test_gid_source__another_address__not_the_loopback_one(void **state) {
+    (void)state;
+    static const uint8_t loopback[16] = {[15] = 1},
+                         mapped_loopback[16] = {[10] = 0xff, 0xff, 127, 0, 0, 1};
+    static const uint8_t documentation_ipv4[16] = {[10] = 0xff, 0xff, 192, 0, 2, 1};
+    uint8_t source[16] = {0};
+    /* Whether there is a route is this machine's matter. */
+    assert_true(!ist_gid_source(global, source) || memcmp(source, loopback, 16) != 0);
+    assert_true(!ist_gid_source(documentation_ipv4, source) ||
+                (memcmp(source, mapped_loopback, 16) != 0 && memcmp(source, mapped_loopback, 12) == 0));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gid_rank__each_kind__its_rank_and_why),
         cmocka_unit_test(test_gid_choose__a_table_as_cards_have_it__the_one_that_routes),
         cmocka_unit_test(test_gid_choose__a_hint__overrides_or_is_missing),
         cmocka_unit_test(test_gid_source__loopback__itself),
+        cmocka_unit_test(test_gid_source__another_address__not_the_loopback_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -446,52 +446,6 @@ static void test_connect__numbers_that_cannot_be__invalid(void **state) {
     world_end();
 }
 
-static void test_device_events__link_and_death__told(void **state) {
-    (void)state;
-    world_begin(10);
-    struct ist_device_event event;
-    while (ist_device_next_event(f.side[0].device, &event) == IST_OK) {
-        assert_int_equal(event.kind, IST_DEVICE_OTHER);
-    }
-    struct ist_hca_device *device = ist_hca_find_device(f.hca, "roce0");
-    ist_hca_set_link(device, 1, false);
-    assert_int_equal(ist_device_next_event(f.side[0].device, &event), IST_OK);
-    assert_int_equal(event.kind, IST_DEVICE_PORT_DOWN);
-    ist_hca_set_link(device, 1, true);
-    assert_int_equal(ist_device_next_event(f.side[0].device, &event), IST_OK);
-    assert_int_equal(event.kind, IST_DEVICE_PORT_UP);
-    ist_hca_device_fatal(device);
-    enum ist_status status = ist_device_next_event(f.side[0].device, &event);
-    assert_int_equal(status, IST_OK);
-    assert_int_equal(event.kind, IST_DEVICE_FAILED);
-    world_end();
-}
-
-static void test_open__no_such_device_or_port__why_names_it(void **state) {
-    (void)state;
-    world_init(11);
-    char why[128];
-    struct ist_device *device = NULL;
-    struct ist_device_config config = {
-        .name = "mlx5_9", .hint_gid_index = -1, .alloc = &f.failing.alloc, .log = &f.log};
-    assert_int_equal(ist_device_open(&config, &device, why, sizeof(why)), IST_DEVICE);
-    assert_non_null(strstr(why, "mlx5_9"));
-    config.name = NULL;
-    config.port = 3;
-    assert_int_equal(ist_device_open(&config, &device, why, sizeof(why)), IST_DEVICE);
-    assert_non_null(strstr(why, "port 3"));
-    config.port = 0;
-    config.link = IST_DEVICE_LINK_INFINIBAND;
-    assert_int_equal(ist_device_open(&config, &device, why, sizeof(why)), IST_DEVICE);
-    assert_non_null(strstr(why, "link type"));
-    config.link = IST_DEVICE_LINK_ANY;
-    config.hint_gid_index = 99;
-    assert_int_equal(ist_device_open(&config, &device, why, sizeof(why)), IST_DEVICE);
-    assert_non_null(strstr(why, "GID"));
-    assert_null(device);
-    world_end();
-}
-
 /* Everything that can fail while two ends are made: nothing is left of what was made before. */
 static void test_connect__nth_call_fails__nothing_is_left(void **state) {
     (void)state;
@@ -551,8 +505,6 @@ int main(void) {
         cmocka_unit_test(test_break__work_posted__all_of_it_comes_out),
         cmocka_unit_test(test_free__peer_still_sends__it_fails_there_and_buffers_stay),
         cmocka_unit_test(test_connect__numbers_that_cannot_be__invalid),
-        cmocka_unit_test(test_device_events__link_and_death__told),
-        cmocka_unit_test(test_open__no_such_device_or_port__why_names_it),
         cmocka_unit_test(test_connect__nth_call_fails__nothing_is_left),
         cmocka_unit_test(test_free__nth_destroying_call_fails__goes_on),
         cmocka_unit_test(test_connect__nth_allocation_fails__nothing_is_left),

@@ -109,6 +109,17 @@ static void test_survey__two_devices__all_that_they_say(void **state) {
     assert_int_equal(ib->ports[0].gids[0].type, IST_GID_INFINIBAND);
 }
 
+static void test_survey__device_without_ports__none(void **state) {
+    (void)state;
+    struct ist_hca_device_config config;
+    ist_hca_device_config_roce(&config, "roce", 0);
+    config.ports = 0;
+    assert_non_null(ist_hca_add_device(f.hca, &config));
+    assert_int_equal(ist_survey_init(&f.survey, &f.failing.alloc), IST_OK);
+    assert_int_equal(f.survey.devices[0].ports_count, 0);
+    assert_int_equal(f.survey.devices[0].error, 0);
+}
+
 /* Ports that together have more GIDs than one call takes are asked one by one. */
 static void test_survey__more_gids_than_a_call_takes__all_the_same(void **state) {
     (void)state;
@@ -176,6 +187,7 @@ int main(void) {
         TEST(test_survey__no_device__empty),
         TEST(test_survey__kernel_without_rdma__says_so),
         TEST(test_survey__two_devices__all_that_they_say),
+        TEST(test_survey__device_without_ports__none),
         TEST(test_survey__more_gids_than_a_call_takes__all_the_same),
         TEST(test_survey__nth_call_fails__the_rest_is_told),
         TEST(test_survey__nth_allocation_fails__nothing_is_left),

@@ -71,7 +71,7 @@ void ist_hca_device_config_ib(struct ist_hca_device_config *config, const char *
 
 struct ist_hca_device *ist_hca_add_device(struct ist_hca *hca,
                                           const struct ist_hca_device_config *config) {
-    IST_ASSERT(config->ports >= 1 && config->ports <= IST_HCA_PORTS_MAX);
+    IST_ASSERT(config->ports <= IST_HCA_PORTS_MAX);
     struct ist_hca_device *device = ist_allocate_zeroed(hca->config.alloc, 1, sizeof(*device));
     if (device == NULL) {
         return NULL;
@@ -275,7 +275,7 @@ static void fill_attr(const struct ist_hca_device *device, struct ibv_device_att
         .max_mr = config->max_mr,
         .max_pd = config->max_pd,
         .max_qp_rd_atom = config->max_qp_rd_atom,
-        .max_res_rd_atom = config->max_qp_rd_atom * config->max_qp,
+        .max_res_rd_atom = config->max_qp_rd_atom,
         .max_qp_init_rd_atom = config->max_qp_init_rd_atom,
         .atomic_cap = IBV_ATOMIC_NONE,
         .max_srq = config->max_srq,

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -9,7 +10,6 @@
 #include <infiniband/verbs.h>
 
 #include "base/assert.h"
-#include "verbs/memory.h"
 
 /* wr_id is all that says of a failed completion what it was of (man ibv_poll_cq: on an error only wr_id, status,
  * qp_num and vendor_err are valid): messages have this bit, and the buffer's number. */
@@ -45,9 +45,12 @@ static uint32_t smaller(uint32_t a, uint32_t b) {
     return a < b ? a : b;
 }
 
-/* As many queue pairs as both queues have room for. */
+/* As many queue pairs as both queues have room for; none where one cannot post a message. */
 static uint32_t fitting(const struct ist_completion_config *config) {
     const struct ist_device_limits *limits = ist_device_limits(config->device);
+    if (limits->queue_pair_wr == 0 || limits->sge == 0) {
+        return 0;
+    }
     uint32_t by_cqe = limits->cqe / (config->send_wr + messages_of_one(config));
     uint32_t by_srq = limits->srq_wr / messages_of_one(config);
     return smaller(config->queue_pairs_max, smaller(by_cqe, by_srq));
@@ -284,16 +287,28 @@ enum ist_status ist_completion_give_back(struct ist_completion *completion, uint
     return IST_OK;
 }
 
+enum ist_status ist_completion_register(const struct ist_completion *completion, void *address,
+                                        uint64_t bytes, struct ist_region *region) {
+    const struct ist_completion_config *config = &completion->config;
+    enum ist_status status =
+        ist_region_register(config->device, address, bytes, IST_MEMORY_LOCAL, region);
+    if (status == IST_OK || status == IST_NO_MEMORY) {
+        return status;
+    }
+    ist_log_error(config->log, 0, "%s: %" PRIu64 " bytes for messages cannot be registered: %s",
+                  ist_device_name(config->device), bytes, ist_status_text(status));
+    return IST_DEVICE;
+}
+
 /* The buffers of one queue pair more, posted; or what is missing of them, when that failed before. */
 static enum ist_status more_buffers(struct ist_completion *completion) {
     uint32_t each = messages_of_one(&completion->config), first = completion->queue_pairs * each;
     uint64_t bytes = (uint64_t)each * completion->config.message_bytes;
     struct ist_region *region = &completion->regions[first / each];
     if (region->mr == NULL) {
-        enum ist_status status =
-            ist_region_register(completion->config.device,
-                                completion->buffers + (size_t)first * completion->config.message_bytes,
-                                bytes, IST_MEMORY_LOCAL, region);
+        enum ist_status status = ist_completion_register(
+            completion, completion->buffers + (size_t)first * completion->config.message_bytes, bytes,
+            region);
         if (status != IST_OK) {
             return status;
         }
@@ -343,6 +358,10 @@ static struct ist_completion_event translate(const struct ist_completion *comple
     if (from->status != IBV_WC_SUCCESS) {
         event.kind = IST_COMPLETION_FAILED;
         event.failure = ibv_wc_status_str(from->status);
+    } else if (message && from->opcode != IBV_WC_RECV) {
+        /* byte_len is what went elsewhere then, and the buffer is as it was. */
+        event.kind = IST_COMPLETION_FAILED;
+        event.failure = "the peer wrote with immediate data, which is no message";
     } else if (message) {
         event.kind = IST_COMPLETION_RECEIVED;
         event.bytes = from->byte_len;

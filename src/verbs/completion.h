@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "infinistore/status.h"
 #include "verbs/device.h"
+#include "verbs/memory.h"
 
 struct ist_completion;
 struct ist_queue_pair;
@@ -78,7 +79,10 @@ enum ist_status ist_completion_give_back(struct ist_completion *completion, uint
 /* For queue_pair.c: a place in the queues, with its buffers posted. */
 struct ibv_cq *ist_completion_queue(const struct ist_completion *completion);
 struct ibv_srq *ist_completion_receive_queue(const struct ist_completion *completion);
-/* Returns OK, NO_SPACE (as many as there can be), NO_MEMORY, DEVICE. */
+/* Memory for messages. Returns OK, NO_MEMORY, DEVICE (whatever else it was: it was logged). */
+enum ist_status ist_completion_register(const struct ist_completion *completion, void *address,
+                                        uint64_t bytes, struct ist_region *region);
+/* Returns OK, NO_SPACE (as many as there can be), NO_MEMORY, DEVICE (it was logged). */
 enum ist_status ist_completion_enter(struct ist_completion *completion);
 void ist_completion_leave(struct ist_completion *completion);
 void ist_completion_add(struct ist_completion *completion, uint32_t number,

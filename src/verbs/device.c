@@ -82,7 +82,7 @@ static bool choose_gid(const struct ist_device *device, const uint8_t *peer,
     return best != NULL;
 }
 
-/* Nothing of it is left when this fails. */
+/* Nothing of it is open when this fails. */
 static bool open_device(struct ist_device *device, struct ibv_device *found, char *why,
                         size_t why_bytes) {
     const char *name = ibv_get_device_name(found);
@@ -120,7 +120,6 @@ static bool open_device(struct ist_device *device, struct ibv_device *found, cha
 
 no_device:
     ibv_close_device(device->context);
-    device->context = NULL;
     return false;
 }
 

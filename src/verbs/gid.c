@@ -5,7 +5,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define ANY_PORT 4791 /* RoCE v2's own; nothing is sent to it */
+#define ANY_PORT 4791  /* RoCE v2's own; nothing is sent to it */
+#define INDEX_MAX 255u /* of struct ibv_global_route's sgid_index */
 
 static bool is_zero(const uint8_t *gid) {
     static const uint8_t zero[IST_GID_LENGTH];
@@ -33,6 +34,10 @@ static enum ist_gid_rank judge(const struct ist_gid_entry *entry, const uint8_t 
     }
     if (!entry->is_here) {
         *why = "its network interface is in another namespace";
+        return IST_GID_UNUSABLE;
+    }
+    if (entry->index > INDEX_MAX) {
+        *why = "no queue pair can name so large an index";
         return IST_GID_UNUSABLE;
     }
     if (source != NULL && memcmp(entry->gid, source, IST_GID_LENGTH) == 0) {
@@ -68,7 +73,7 @@ const struct ist_gid_entry *ist_gid_choose(const struct ist_gid_entry *entries, 
     for (size_t i = 0; i < count; i++) {
         enum ist_gid_rank rank = ist_gid_rank(&entries[i], source, NULL);
         if (hint >= 0) {
-            if (entries[i].index == (uint32_t)hint) {
+            if (entries[i].index == (uint32_t)hint && hint <= (int)INDEX_MAX) {
                 return &entries[i];
             }
         } else if (rank > best_rank) {

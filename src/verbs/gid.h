@@ -35,7 +35,7 @@ enum ist_gid_rank ist_gid_rank(const struct ist_gid_entry *entry, const uint8_t 
                                const char **why);
 
 /* The best entry, the first of several equal ones; NULL when none is usable. hint: an index that overrides the
- * ranks, -1 for none; NULL when the table does not have it. */
+ * ranks, -1 for none; NULL when the table does not have it, or a queue pair cannot name it. */
 const struct ist_gid_entry *ist_gid_choose(const struct ist_gid_entry *entries, size_t count,
                                            const uint8_t *source, int hint);
 

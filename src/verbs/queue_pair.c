@@ -7,7 +7,6 @@
 #include <infiniband/verbs.h>
 
 #include "base/assert.h"
-#include "verbs/memory.h"
 
 /* 4.096 us * 2^16 = 268 ms without an acknowledgement, 7 times: a dead host is noticed in about two seconds, a dead process
  * by its TCP connection. A quarter of that was too short: 64 clients on a busy machine's soft-RoCE waited longer. A retry
@@ -79,8 +78,8 @@ static enum ist_status make_arrays(struct ist_queue_pair *queue_pair) {
         queue_pair->slots == NULL) {
         return IST_NO_MEMORY;
     }
-    return ist_region_register(config->device, queue_pair->slots, bytes, IST_MEMORY_LOCAL,
-                               &queue_pair->region);
+    return ist_completion_register(queue_pair->completion, queue_pair->slots, bytes,
+                                   &queue_pair->region);
 }
 
 static enum ist_status make_qp(struct ist_queue_pair *queue_pair) {

@@ -92,9 +92,12 @@ static enum ist_status ask_device(const struct ist_survey *survey, struct ibv_de
     device->regions = ist_positive(attributes.max_mr);
     ist_device_read_limits(&attributes, &device->limits);
     device->dmabuf = probe_dmabuf(context);
+    if (attributes.phys_port_cnt == 0) {
+        goto close;
+    }
     device->ports =
         ist_allocate_zeroed(survey->alloc, attributes.phys_port_cnt, sizeof(*device->ports));
-    if (device->ports == NULL && attributes.phys_port_cnt > 0) {
+    if (device->ports == NULL) {
         status = IST_NO_MEMORY;
         goto close;
     }
