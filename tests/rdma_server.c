@@ -336,6 +336,7 @@ static void client_handle(struct client *client, const struct ist_completion_eve
         memcpy(client->in + client->in_bytes, ist_completion_buffer(client->completion, event->buffer),
                event->bytes);
         client->in_bytes += event->bytes;
+        client->messages++;
     }
     assert_int_equal(ist_completion_give_back(client->completion, event->buffer), IST_OK);
     if (has_bytes) {

@@ -43,6 +43,7 @@ struct client {
     bool stalls; /* gives no buffer back, takes nothing */
     uint8_t in[1 << 14];
     size_t in_bytes;
+    unsigned messages; /* in which these have come */
     uint64_t failures;
 };
 

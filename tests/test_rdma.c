@@ -91,6 +91,41 @@ static size_t replies_of(const struct client *client) {
     return count;
 }
 
+#define TOGETHER 4u
+
+/* Requests for as many values that have all come before the server looks. */
+static void get_together(struct client *client, uint64_t bytes) {
+    struct place places[TOGETHER] = {
+        {"a", 0, bytes}, {"b", bytes, bytes}, {"c", 2 * bytes, bytes}, {"d", 3 * bytes, bytes}};
+    client_begin(client);
+    client_request(client, IST_OP_PUT, 1, places, TOGETHER);
+    assert_int_equal(client_reply(client, 1, TOGETHER - 1), IST_OK);
+    client->messages = 0;
+    for (size_t i = 0; i < TOGETHER; i++) {
+        client_request(client, IST_OP_GET, 2 + i, &places[i], 1);
+    }
+    ist_hca_run(f.hca, UINT64_MAX);
+}
+
+static void test_gets__small_and_together__replies_in_one_message(void **state) {
+    (void)state;
+    struct client *client = &f.clients[0];
+    get_together(client, 4096);
+    turn_until(replies_of(client) == TOGETHER);
+    assert_int_equal(client->messages, 1);
+}
+
+/* Who waits for the first of some large values does not wait for all. */
+static void test_gets__large_and_together__each_reply_behind_its_value(void **state) {
+    (void)state;
+    struct client *client = &f.clients[0];
+    get_together(client, 200000);
+    turn_until(replies_of(client) > 0);
+    assert_true(replies_of(client) < TOGETHER);
+    turn_until(replies_of(client) == TOGETHER);
+    assert_int_equal(client->messages, TOGETHER);
+}
+
 /* Who asks for much does not hold up who asks for little. */
 static void test_requests__large_of_one_small_of_another__the_small_ones_are_first(void **state) {
     (void)state;
@@ -351,6 +386,8 @@ int main(void) {
         TEST(test_batch__more_than_the_window__flows_through_it),
         TEST(test_requests__many_pipelined__each_answered_once),
         TEST(test_client__takes_nothing__others_are_served),
+        TEST(test_gets__small_and_together__replies_in_one_message),
+        TEST(test_gets__large_and_together__each_reply_behind_its_value),
         TEST(test_requests__large_of_one_small_of_another__the_small_ones_are_first),
         TEST(test_put__rkey_of_nothing__that_session_ends_and_its_block_returns),
         TEST(test_client__garbage__ends),

@@ -10,6 +10,7 @@
 #include "client/clock.h"
 
 #define TURNS_MAX 64u /* of one call of ist_client_process() */
+#define LOOKS 16u     /* for a message, before others get the CPU */
 
 /* ---- the lock ------------------------------------------------------------------------------------------- */
 
@@ -42,15 +43,15 @@ static void sleep_until_called(struct ist_driver *driver, struct ist_waiter *wai
     }
 }
 
-/* Others get the lock, if they want it, before it is taken again: who only unlocks and locks is always faster than a thread
- * that must be woken for it. Returns the time. */
+/* Others get the CPU, where it is shared; and the lock, if they want it, before it is taken again: who only unlocks and
+ * locks is always faster than a thread that must be woken for it. Returns the time. */
 static uint64_t give_way(struct ist_driver *driver, uint64_t until_ns) {
+    uint64_t now_ns;
     unlock(driver);
-    uint64_t now_ns = ist_client_now_ns();
-    while (atomic_load(&driver->wanting) > 0 && now_ns < until_ns) {
+    do {
         sched_yield();
         now_ns = ist_client_now_ns();
-    }
+    } while (atomic_load(&driver->wanting) > 0 && now_ns < until_ns);
     lock(driver);
     return now_ns;
 }
@@ -341,8 +342,12 @@ static bool spin(struct ist_driver *driver, uint64_t *now_ns) {
     uint64_t until_ns = ist_later_ns(*now_ns, driver->config.poll_ns);
     bool moved = false;
     while (!moved && *now_ns < until_ns && ist_connection_is_remote(&driver->connection)) {
-        moved = ist_connection_spin(&driver->connection, *now_ns);
-        *now_ns = give_way(driver, until_ns); /* others may submit */
+        for (unsigned i = 0; i < LOOKS && !moved; i++) {
+            moved = ist_connection_spin(&driver->connection, *now_ns);
+        }
+        if (!moved || atomic_load(&driver->wanting) > 0) {
+            *now_ns = give_way(driver, until_ns); /* others may submit */
+        }
         moved = moved || (driver->leader != NULL && driver->leader->done);
     }
     return moved;

@@ -1,15 +1,19 @@
 #include "daemon/rdma.h"
 
+#include <sched.h>
+
 #include "daemon/clock.h"
 #include "daemon/rdma_state.h"
 #include "engine/session.h"
 
 #define EVENTS_MAX 32u
 #define POLL_ROUNDS 4u /* until nothing follows from what was done */
+#define LOOKS 16u      /* before others get the CPU */
+#define LOOK_NS 100000 /* before the loop turns */
 
 /* ---- completions ------------------------------------------------------------------------------------ */
 
-static void handle(struct ist_rdma *rdma, const struct ist_completion_event *event) {
+static void handle(struct ist_rdma *rdma, const struct ist_completion_event *event, uint64_t now_ns) {
     struct ist_rdma_connection *connection =
         event->queue_pair == NULL ? NULL : ist_queue_pair_user(event->queue_pair);
     /* Nothing has been posted yet: this is of a dead queue pair that had the number before. */
@@ -38,7 +42,7 @@ static void handle(struct ist_rdma *rdma, const struct ist_completion_event *eve
     } else {
         uint64_t works = ist_queue_pair_retire(connection->queue_pair, event->count);
         if (works > 0) {
-            ist_session_work_done(connection->session, works, ist_clock_ns());
+            ist_session_work_done(connection->session, works, now_ns);
         }
     }
     ist_rdma_mark(connection);
@@ -50,19 +54,19 @@ static void break_all(struct ist_rdma *rdma) {
     }
 }
 
-/* Up to a share of what is there. Returns how many. */
-static size_t take_completions(struct ist_rdma *rdma) {
+/* Up to a share of what is there. Returns how many. now_ns: written if there are any. */
+static size_t take_completions(struct ist_rdma *rdma, uint64_t *now_ns) {
     struct ist_completion_event events[EVENTS_MAX];
     size_t total = 0, count = EVENTS_MAX;
     while (count == EVENTS_MAX && total < IST_RDMA_POLL_BUDGET) {
         count = ist_completion_poll(rdma->completion, events, EVENTS_MAX);
+        if (count > 0 && total == 0) {
+            *now_ns = rdma->worked_ns = ist_clock_ns();
+        }
         for (size_t i = 0; i < count; i++) {
-            handle(rdma, &events[i]);
+            handle(rdma, &events[i], *now_ns);
         }
         total += count;
-    }
-    if (total > 0) {
-        rdma->worked_ns = ist_clock_ns();
     }
     rdma->has_more = count == EVENTS_MAX;
     return total;
@@ -86,29 +90,35 @@ static void bury(struct ev_loop *loop, struct ist_rdma *rdma) {
     rdma->is_buried = true;
 }
 
-/* Work that has been posted may be complete already, e.g. where the kernel does it: found now it costs no event. */
-static void poll_completions(struct ev_loop *loop, struct ist_rdma *rdma) {
-    size_t count = 1;
+/* Work that has been posted may be complete already, e.g. where the kernel does it: found now it costs no event. Returns
+ * whether there was anything. */
+static bool poll_completions(struct ev_loop *loop, struct ist_rdma *rdma) {
+    size_t count = 1, total = 0;
     for (unsigned round = 0; round < POLL_ROUNDS && count > 0; round++) {
-        count = take_completions(rdma);
+        uint64_t now_ns = 0;
+        count = take_completions(rdma, &now_ns);
+        total += count;
         if (rdma->is_dead) {
             bury(loop, rdma);
         }
-        ist_rdma_run_pending(rdma);
+        if (rdma->pending_count > 0) {
+            ist_rdma_run_pending(rdma, count > 0 ? now_ns : ist_clock_ns());
+        }
     }
     rdma->has_more |= count > 0 && !rdma->is_dead;
     if (rdma->has_more) {
         ev_timer_start(loop, &rdma->again); /* no event comes for what is still in the queue */
     }
+    return total > 0;
 }
 
 /* Armed when there is nothing left to do. What completes before that gives no event: it is looked for once more. */
 static void poll_and_arm(struct ev_loop *loop, struct ist_rdma *rdma) {
-    poll_completions(loop, rdma);
+    (void)poll_completions(loop, rdma);
     if (!rdma->has_more && rdma->has_event && !rdma->is_dead) {
         rdma->has_event = false;
         ist_completion_arm_again(rdma->completion, true, false);
-        poll_completions(loop, rdma);
+        (void)poll_completions(loop, rdma);
     }
 }
 
@@ -124,18 +134,35 @@ static void on_completions(struct ev_loop *loop, ev_io *io, int revents) {
     rdma->worked_ns = ist_clock_ns();
     ev_check_start(loop, &rdma->poll);
     ev_idle_start(loop, &rdma->no_sleep);
-    poll_completions(loop, rdma);
+    (void)poll_completions(loop, rdma);
 }
 
-/* What completes between the last poll and the arming gives no event, and is found by the one behind it. */
+/* Who shares the CPU with those that it waits for lets them go on. */
+static bool look(struct ev_loop *loop, struct ist_rdma *rdma) {
+    bool found = false;
+    for (unsigned i = 0; i < LOOKS && !found; i++) {
+        found = poll_completions(loop, rdma);
+    }
+    if (!found) {
+        sched_yield();
+    }
+    return found;
+}
+
+/* A turn of the loop costs more than a look: sockets and timers are served now and then. What completes between the last
+ * look and the arming gives no event, and is found by the one behind it. */
 static void on_poll(struct ev_loop *loop, ev_check *check, int revents) {
     (void)revents;
     struct ist_rdma *rdma = check->data;
-    poll_completions(loop, rdma);
-    if (ev_is_active(check) && ist_clock_ns() - rdma->worked_ns >= rdma->config.poll_ns) {
+    uint64_t begun_ns = ist_clock_ns(), now_ns = begun_ns;
+    while (ev_is_active(check) && !rdma->has_more && now_ns - begun_ns < LOOK_NS &&
+           now_ns - rdma->worked_ns < rdma->config.poll_ns) {
+        now_ns = look(loop, rdma) ? rdma->worked_ns : ist_clock_ns();
+    }
+    if (ev_is_active(check) && !rdma->has_more && now_ns - rdma->worked_ns >= rdma->config.poll_ns) {
         stop_polling(loop, rdma);
         ist_completion_arm(rdma->completion);
-        poll_completions(loop, rdma);
+        (void)poll_completions(loop, rdma);
     }
 }
 
@@ -181,7 +208,7 @@ static void on_events(struct ev_loop *loop, ev_io *io, int revents) {
         case IST_DEVICE_OTHER: break;
         }
     }
-    poll_completions(loop, rdma);
+    (void)poll_completions(loop, rdma);
 }
 
 /* ---- making ----------------------------------------------------------------------------------------- */

@@ -136,5 +136,5 @@ void ist_rdma_settle(void *context, struct ist_connector_job *job) {
     if (owner != NULL) {
         rdma->config.connected(owner, &own);
     }
-    ist_rdma_run_pending(rdma);
+    ist_rdma_run_pending(rdma, ist_clock_ns());
 }

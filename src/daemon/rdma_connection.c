@@ -8,6 +8,9 @@
 #define BUFFERS_MAX 16u
 /* Requests that works leave for messages: replies must not wait behind a batch of thousands. */
 #define MESSAGE_WR 16u
+#define SLOW_BYTES 1024u /* of a request: some microseconds' worth of keys */
+/* Moved between two replies: a client that waits for the first of many values is not to wait for all. */
+#define REPLY_BYTES 65536u
 /* A broken queue pair is destroyed when all that was posted has come out, and the buffers that it had taken, too (IBTA
  * 10.3.1: after the last WQE reached event); or at last after this, where a device does not tell. */
 #define LINGER_SEC 2.
@@ -137,12 +140,27 @@ void ist_rdma_disconnect(struct ist_rdma_connection *connection) {
         connection->is_connecting = false;
     }
     ist_rdma_break(connection);
-    ist_rdma_run_pending(rdma);
+    ist_rdma_run_pending(rdma, ist_clock_ns());
 }
 
 /* ---- one turn of a connection ----------------------------------------------------------------------- */
 
-static bool take_work(struct ist_rdma_connection *connection, unsigned wants) {
+/* The time, read when it matters: to look up many keys takes long, and what is sent afterwards tells how long. */
+struct moment {
+    uint64_t ns;
+    bool is_old;
+};
+
+static uint64_t now_of(struct moment *moment) {
+    if (moment->is_old) {
+        *moment = (struct moment){.ns = ist_clock_ns()};
+    }
+    return moment->ns;
+}
+
+/* posted: the bytes that are to be moved are added. */
+static bool take_work(struct ist_rdma_connection *connection, unsigned wants, struct moment *moment,
+                      uint64_t *posted) {
     struct ist_work works[IST_RDMA_WORK_BATCH];
     uint32_t room = ist_queue_pair_room(connection->queue_pair);
     if ((wants & IST_WANT_WORK) == 0 || room <= MESSAGE_WR) {
@@ -151,7 +169,7 @@ static bool take_work(struct ist_rdma_connection *connection, unsigned wants) {
     room -= MESSAGE_WR;
     size_t count =
         ist_session_work(connection->session, works,
-                         room < IST_RDMA_WORK_BATCH ? room : IST_RDMA_WORK_BATCH, ist_clock_ns());
+                         room < IST_RDMA_WORK_BATCH ? room : IST_RDMA_WORK_BATCH, moment->ns);
     for (size_t i = 0; i < count; i++) {
         struct ist_one_sided work = {.read = works[i].kind == IST_WORK_READ,
                                      .remote_address = works[i].address,
@@ -165,12 +183,13 @@ static bool take_work(struct ist_rdma_connection *connection, unsigned wants) {
             return false;
         }
         ist_queue_pair_add_work(connection->queue_pair, &work);
+        *posted += works[i].bytes;
     }
     return count > 0;
 }
 
 /* Replies are short and copied once, into the message. */
-static bool take_reply(struct ist_rdma_connection *connection, unsigned wants) {
+static bool take_reply(struct ist_rdma_connection *connection, unsigned wants, struct moment *moment) {
     uint32_t room = ist_queue_pair_message_room(connection->queue_pair), used = 0;
     if ((wants & IST_WANT_SEND) == 0 || room == 0) {
         return false;
@@ -185,11 +204,12 @@ static bool take_reply(struct ist_rdma_connection *connection, unsigned wants) {
         used += part;
     }
     ist_queue_pair_add_message(connection->queue_pair, used);
-    ist_session_sent(connection->session, used, ist_clock_ns());
+    ist_session_sent(connection->session, used, now_of(moment));
     return true;
 }
 
-static bool give_request(struct ist_rdma_connection *connection, unsigned wants) {
+static bool give_request(struct ist_rdma_connection *connection, unsigned wants,
+                         struct moment *moment) {
     if ((wants & IST_WANT_RECV) == 0 || connection->held_count == 0) {
         return false;
     }
@@ -213,7 +233,8 @@ static bool give_request(struct ist_rdma_connection *connection, unsigned wants)
         connection->held_first = (connection->held_first + 1) % IST_RDMA_HELD_MAX;
         connection->held_count--;
     }
-    ist_session_received(connection->session, bytes, ist_clock_ns());
+    ist_session_received(connection->session, bytes, moment->ns);
+    moment->is_old |= bytes >= SLOW_BYTES;
     return true;
 }
 
@@ -228,8 +249,10 @@ static void connection_close(struct ist_rdma_connection *connection) {
 }
 
 /* Everything that can be done now, within the turn's budget. The connection may be gone afterwards. */
-static void connection_run(struct ist_rdma_connection *connection) {
+static void connection_run(struct ist_rdma_connection *connection, uint64_t now_ns) {
     unsigned budget = IST_RDMA_WORK_BATCH;
+    struct moment moment = {.ns = now_ns};
+    uint64_t posted = 0;
     bool more = true;
     if (connection->is_connecting) {
         return;
@@ -241,9 +264,15 @@ static void connection_run(struct ist_rdma_connection *connection) {
             more = false; /* what completes, or the time that is over, brings it back */
             break;
         }
-        /* Works first: a reply that stands behind them has been queued by handing them out. */
-        more = take_work(connection, wants) || take_reply(connection, wants) ||
-               give_request(connection, wants);
+        /* Works first: a reply that stands behind them has been queued by handing them out. It goes when much is to be
+         * moved before it; else with those of the requests that are here, in one message. */
+        more = take_work(connection, wants, &moment, &posted);
+        if (!more && posted >= REPLY_BYTES) {
+            more = take_reply(connection, wants, &moment);
+            posted = 0;
+        }
+        more =
+            more || give_request(connection, wants, &moment) || take_reply(connection, wants, &moment);
     }
     if (!connection->is_broken && ist_queue_pair_flush(connection->queue_pair) != IST_OK) {
         ist_rdma_break(connection);
@@ -258,18 +287,18 @@ static void connection_run(struct ist_rdma_connection *connection) {
 }
 
 /* Those that wait now, each once: who wants more waits for the next turn. */
-void ist_rdma_run_pending(struct ist_rdma *rdma) {
+void ist_rdma_run_pending(struct ist_rdma *rdma, uint64_t now_ns) {
     for (size_t turns = rdma->pending_count; turns > 0 && rdma->first_pending != NULL; turns--) {
         struct ist_rdma_connection *connection = rdma->first_pending;
         unmark(connection);
-        connection_run(connection);
+        connection_run(connection, now_ns);
     }
 }
 
 void ist_rdma_run_edge(struct ist_edge *edge) {
     struct ist_rdma_connection *connection = (struct ist_rdma_connection *)edge;
     ist_rdma_mark(connection);
-    ist_rdma_run_pending(connection->rdma);
+    ist_rdma_run_pending(connection->rdma, ist_clock_ns());
 }
 
 /* ---- messages --------------------------------------------------------------------------------------- */

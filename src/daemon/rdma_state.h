@@ -59,8 +59,8 @@ struct ist_rdma {
 
 /* To be run, behind those that wait for that. */
 void ist_rdma_mark(struct ist_rdma_connection *connection);
-/* Runs those that wait now, each once: who wants more waits for the next turn. */
-void ist_rdma_run_pending(struct ist_rdma *rdma);
+/* Runs those that wait now, each once: who wants more waits for the next turn. now_ns: a moment ago is good enough. */
+void ist_rdma_run_pending(struct ist_rdma *rdma, uint64_t now_ns);
 /* It ends, once nothing of it is outstanding. */
 void ist_rdma_break(struct ist_rdma_connection *connection);
 /* A message has come: its bytes wait for the session. */
