@@ -121,16 +121,36 @@ static void shape_mtu(struct ist_hca_device_config *own, struct ist_hca_device_c
     client->port[0].active_mtu = IBV_MTU_512;
 }
 
+static enum ibv_mtu path_mtu(const struct client *client) {
+    struct ibv_qp_attr attributes;
+    struct ibv_qp_init_attr init;
+    assert_int_equal(ibv_query_qp(server_queue_pair(client), &attributes, IBV_QP_PATH_MTU, &init), 0);
+    return attributes.path_mtu;
+}
+
 static void test_mtu__differs__the_smaller_one(void **state) {
     (void)state;
     setup_with((struct rdma_server_options){.seed = 5, .shape = shape_mtu});
     client_begin(&f.clients[0]);
-    struct ibv_qp_attr attributes;
-    struct ibv_qp_init_attr init;
-    assert_int_equal(
-        ibv_query_qp(server_queue_pair(&f.clients[0]), &attributes, IBV_QP_PATH_MTU, &init), 0);
-    assert_int_equal(attributes.path_mtu, IBV_MTU_512);
+    assert_int_equal(path_mtu(&f.clients[0]), IBV_MTU_512);
     put_and_get(&f.clients[0]);
+}
+
+/* No event tells of it. */
+static void test_mtu__changes__new_clients_have_the_new_one(void **state) {
+    (void)state;
+    setup_with((struct rdma_server_options){.seed = 31});
+    client_begin(&f.clients[0]);
+    assert_int_equal(path_mtu(&f.clients[0]), IBV_MTU_4096);
+    ist_hca_set_mtu(server(), 1, IBV_MTU_1024);
+    client_begin(&f.clients[1]);
+    assert_int_equal(f.clients[1].own.mtu_bytes, 1024);
+    assert_int_equal(path_mtu(&f.clients[1]), IBV_MTU_1024);
+    put_and_get(&f.clients[1]);
+    ist_hca_set_mtu(server(), 1, IBV_MTU_4096);
+    client_begin(&f.clients[2]);
+    assert_int_equal(path_mtu(&f.clients[2]), IBV_MTU_4096);
+    put_and_get(&f.clients[2]);
 }
 
 static void shape_small(struct ist_hca_device_config *own, struct ist_hca_device_config *client) {
@@ -371,6 +391,24 @@ static void test_event__gid_changes__others_go_on(void **state) {
     exists(&f.clients[1], 1);
 }
 
+/* The server's address becomes another: who knows the old one is not heard any more. */
+static void test_event__address_changes__new_clients_hear_of_the_new_one(void **state) {
+    (void)state;
+    const struct ist_hca_gid gid = {.gid = {.raw = {[10] = 0xff, [11] = 0xff, 10, 0, 0, 77}},
+                                    .type = IBV_GID_TYPE_ROCE_V2,
+                                    .ifindex = 1};
+    const uint8_t before[IST_GID_LENGTH] = {[10] = 0xff, [11] = 0xff, 10, 0, 0, 1};
+    assert_memory_equal(f.clients[0].own.gid, before, IST_GID_LENGTH);
+    ist_hca_set_gid(server(), 1, 3, &gid);
+    client_begin(&f.clients[2]);
+    assert_memory_equal(f.clients[2].own.gid, gid.gid.raw, IST_GID_LENGTH);
+    put_and_get(&f.clients[2]);
+    client_request(&f.clients[0], IST_OP_GET, 3, &(struct place){"k1", 0, 30000}, 1);
+    client_request(&f.clients[1], IST_OP_GET, 3, &(struct place){"k1", 0, 30000}, 1);
+    turn_until(f.clients[0].failures > 0 && f.clients[1].failures > 0);
+    exists(&f.clients[2], 4);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup_none, teardown)
 #define EVENT_TEST(name) cmocka_unit_test_setup_teardown(name, setup_two, teardown)
 
@@ -382,6 +420,7 @@ int main(void) {
         TEST(test_infiniband__another_lid__new_clients_hear_of_it),
         TEST(test_infiniband__ends_that_cannot_be__invalid),
         TEST(test_mtu__differs__the_smaller_one),
+        TEST(test_mtu__changes__new_clients_have_the_new_one),
         TEST(test_small_device__few_requests_one_read_nothing_inline__all_moves),
         TEST(test_small_device__queues_for_two_clients__the_third_is_refused),
         TEST(test_unfit_device__no_reads_or_one_piece__refused_with_the_reason),
@@ -394,6 +433,7 @@ int main(void) {
         EVENT_TEST(test_event__port_goes_and_comes__all_end_and_new_ones_begin),
         EVENT_TEST(test_event__device_fatal__all_end_and_none_begins),
         EVENT_TEST(test_event__gid_changes__others_go_on),
+        EVENT_TEST(test_event__address_changes__new_clients_hear_of_the_new_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -59,6 +59,13 @@ void ist_hca_set_lid(struct ist_hca_device *device, uint8_t number, uint16_t lid
     hca_leave();
 }
 
+void ist_hca_set_mtu(struct ist_hca_device *device, uint8_t number, enum ibv_mtu mtu) {
+    struct ist_hca *hca = hca_enter();
+    hca_note(hca, "mtu", number, mtu, 0);
+    port_of(device, number)->config.active_mtu = mtu;
+    hca_leave();
+}
+
 /* Nothing of it moves any more. */
 static void silence(struct hca_qp *qp) {
     hca_qp_stop(qp);

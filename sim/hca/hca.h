@@ -195,6 +195,8 @@ uint32_t ist_hca_waiting(const struct ist_hca *hca);
 /* Another GID at this place, at once, with GID_CHANGE; queue pairs that use the old one lose their packets. */
 void ist_hca_set_gid(struct ist_hca_device *device, uint8_t port, uint32_t index,
                      const struct ist_hca_gid *gid);
+/* The port's active MTU from now on, and nobody is told (rxe alike, when its network device gets another). */
+void ist_hca_set_mtu(struct ist_hca_device *device, uint8_t port, enum ibv_mtu mtu);
 /* The subnet manager gives an InfiniBand port another LID, at once, with LID_CHANGE; whoever knows the old one is not heard
  * any more. */
 void ist_hca_set_lid(struct ist_hca_device *device, uint8_t port, uint16_t lid);

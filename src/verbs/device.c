@@ -15,7 +15,6 @@ struct ist_device {
     struct ibv_pd *domain;
     unsigned port;
     bool infiniband, requires_grh;
-    uint16_t lid;
     struct ist_device_limits limits;
 };
 
@@ -49,8 +48,6 @@ static bool find_port(struct ist_device *device, unsigned ports, char *why, size
             device->port = port;
             device->infiniband = attributes.link_layer == IBV_LINK_LAYER_INFINIBAND;
             device->requires_grh = (attributes.flags & IBV_QPF_GRH_REQUIRED) != 0;
-            device->lid = attributes.lid;
-            device->limits.mtu_bytes = ist_mtu_bytes(attributes.active_mtu);
             return true;
         }
     }
@@ -184,8 +181,18 @@ const struct ist_device_limits *ist_device_limits(const struct ist_device *devic
     return &device->limits;
 }
 
-uint16_t ist_device_lid(const struct ist_device *device) {
-    return device->lid;
+enum ist_status ist_device_ask_port(const struct ist_device *device, struct ist_device_port *port) {
+    struct ibv_port_attr attributes;
+    int error = ibv_query_port(device->context, (uint8_t)device->port, &attributes);
+    if (error != 0) {
+        ist_log_error(device->config.log, 0, "%s port %u cannot be asked: %s", ist_device_name(device),
+                      device->port, strerror(error));
+        return IST_DEVICE;
+    }
+    *port = (struct ist_device_port){.lid = attributes.lid,
+                                     .mtu_bytes = ist_mtu_bytes(attributes.active_mtu),
+                                     .requires_grh = (attributes.flags & IBV_QPF_GRH_REQUIRED) != 0};
+    return IST_OK;
 }
 
 struct ibv_context *ist_device_context(const struct ist_device *device) {
@@ -212,14 +219,6 @@ enum ist_status ist_device_gid(const struct ist_device *device, const uint8_t *p
 
 int ist_device_fd(const struct ist_device *device) {
     return device->context->async_fd;
-}
-
-/* A subnet manager that starts again may give the port another address. */
-static void read_lid(struct ist_device *device) {
-    struct ibv_port_attr attributes;
-    if (ibv_query_port(device->context, (uint8_t)device->port, &attributes) == 0) {
-        device->lid = attributes.lid;
-    }
 }
 
 static void translate(const struct ist_device *device, const struct ibv_async_event *from,
@@ -262,9 +261,6 @@ enum ist_status ist_device_next_event(struct ist_device *device, struct ist_devi
         return IST_AGAIN;
     }
     translate(device, &from, event);
-    if (from.event_type == IBV_EVENT_LID_CHANGE || from.event_type == IBV_EVENT_PORT_ACTIVE) {
-        read_lid(device);
-    }
     event->text = ibv_event_type_str(from.event_type);
     bool is_ours = event->kind == IST_DEVICE_PORT_DOWN || event->kind == IST_DEVICE_PORT_UP ||
                    event->kind == IST_DEVICE_FAILED;

@@ -30,10 +30,8 @@ struct ist_device_limits {
     uint32_t queue_pair_wr, sge, cqe, srq_wr;
     uint32_t reads_out, reads_in; /* RDMA READs of a queue pair at a time: as requester, as responder */
     uint64_t registration_bytes;
-    uint32_t mtu_bytes; /* the port's active one */
 };
 
-/* All but the port's. */
 struct ibv_device_attr;
 void ist_device_read_limits(const struct ibv_device_attr *attributes, struct ist_device_limits *limits);
 
@@ -48,11 +46,19 @@ void ist_device_close(struct ist_device *device);
 const char *ist_device_name(const struct ist_device *device);
 unsigned ist_device_port(const struct ist_device *device);
 bool ist_device_is_infiniband(const struct ist_device *device);
-bool ist_device_requires_grh(const struct ist_device *device); /* InfiniBand: no packet without a GID */
+bool ist_device_requires_grh(const struct ist_device *device); /* it did when it was opened */
 const struct ist_device_limits *ist_device_limits(const struct ist_device *device);
-uint16_t ist_device_lid(const struct ist_device *device);
 struct ibv_context *ist_device_context(const struct ist_device *device);
 struct ibv_pd *ist_device_domain(const struct ist_device *device); /* of protection */
+
+/* What may change while the port is open, with an event or without one: asked for anew for each queue pair. */
+struct ist_device_port {
+    uint16_t lid;
+    uint32_t mtu_bytes; /* the active one */
+    bool requires_grh;  /* InfiniBand: no packet without a GID */
+};
+/* Returns OK; DEVICE (it cannot be asked: it was logged). */
+enum ist_status ist_device_ask_port(const struct ist_device *device, struct ist_device_port *port);
 
 /* The GID to use towards a peer, whose GID or address may be unknown (NULL). Returns OK; DEVICE (none is usable
  * now: it was logged). */

@@ -32,8 +32,9 @@ struct ist_queue_pair {
     struct ibv_qp *qp;
     enum state state;
     struct ist_gid_entry gid;
-    uint32_t depth;         /* requests at a time */
-    uint64_t added, posted; /* running counts */
+    struct ist_device_port port; /* as it was when this was made, and as the peer hears of it */
+    uint32_t depth;              /* requests at a time */
+    uint64_t added, posted;      /* running counts */
     uint64_t retired;
     bool *is_work;                /* by number modulo depth */
     struct ibv_send_wr *requests; /* the same: the chain lies in [posted, added) */
@@ -130,7 +131,8 @@ enum ist_status ist_queue_pair_new(const struct ist_queue_pair_config *config,
     new->completion = config->completion;
     new->alloc = shared->alloc;
     new->depth = smaller(shared->send_wr, ist_device_limits(shared->device)->queue_pair_wr);
-    status = ist_device_gid(shared->device, config->peer, &new->gid);
+    status = ist_device_ask_port(shared->device, &new->port);
+    status = status == IST_OK ? ist_device_gid(shared->device, config->peer, &new->gid) : status;
     status = status == IST_OK ? make_arrays(new) : status;
     status = status == IST_OK ? make_qp(new) : status;
     if (status != IST_OK) {
@@ -169,8 +171,8 @@ void ist_queue_pair_end(const struct ist_queue_pair *queue_pair, struct ist_queu
     *end = (struct ist_queue_pair_end){
         .number = queue_pair->qp->qp_num,
         .packet_number = queue_pair->config.packet_number & UINT24_MAX,
-        .lid = ist_device_lid(config->device),
-        .mtu_bytes = limits->mtu_bytes,
+        .lid = queue_pair->port.lid,
+        .mtu_bytes = queue_pair->port.mtu_bytes,
         .reads = smaller(limits->reads_in, UINT8_MAX),
         .messages = config->messages,
         .message_bytes = config->message_bytes,
@@ -197,7 +199,7 @@ static bool has_gid(const struct ist_queue_pair_end *end) {
  * (IBTA 4.1.1: the first half of a GID is the subnet's prefix) and for ports that insist on it. */
 static bool needs_grh(const struct ist_queue_pair *queue_pair, const struct ist_queue_pair_end *peer) {
     const struct ist_device *device = shape(queue_pair)->device;
-    return !ist_device_is_infiniband(device) || ist_device_requires_grh(device) ||
+    return !ist_device_is_infiniband(device) || queue_pair->port.requires_grh ||
            (has_gid(peer) && memcmp(peer->gid, queue_pair->gid.gid, SUBNET_BYTES) != 0);
 }
 
@@ -217,7 +219,7 @@ static int to_receive(const struct ist_queue_pair *queue_pair, const struct ist_
     const struct ist_device_limits *limits = ist_device_limits(shape(queue_pair)->device);
     struct ibv_qp_attr attributes = {
         .qp_state = IBV_QPS_RTR,
-        .path_mtu = mtu_of(smaller(peer->mtu_bytes, limits->mtu_bytes)),
+        .path_mtu = mtu_of(smaller(peer->mtu_bytes, queue_pair->port.mtu_bytes)),
         .dest_qp_num = peer->number,
         .rq_psn = peer->packet_number,
         .max_dest_rd_atomic = (uint8_t)smaller(limits->reads_in, UINT8_MAX),
@@ -257,7 +259,8 @@ bool ist_queue_pair_end_is_valid(const struct ist_device *device,
 
 enum ist_status ist_queue_pair_reach(const struct ist_queue_pair *queue_pair,
                                      const struct ist_queue_pair_end *peer) {
-    if (!ist_queue_pair_end_is_valid(shape(queue_pair)->device, peer)) {
+    if (!ist_queue_pair_end_is_valid(shape(queue_pair)->device, peer) ||
+        (queue_pair->port.requires_grh && !has_gid(peer))) {
         return IST_INVALID;
     }
     int error = to_receive(queue_pair, peer);
