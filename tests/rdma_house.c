@@ -133,8 +133,9 @@ static void open_device(void) {
     if (ist_device_open(&config, &h.device, why, sizeof(why)) != IST_OK) {
         fail_msg("%s", why);
     }
-    assert_int_equal(
-        ist_registration_new(h.device, 2, ist_alloc_system(), ist_log_null(), &h.registration), IST_OK);
+    assert_int_equal(ist_registration_new(h.device, 2, HOUSE_POOL_BYTES, ist_alloc_system(),
+                                          ist_log_null(), &h.registration),
+                     IST_OK);
     ist_registration_add(h.registration, h.pool, HOUSE_POOL_BYTES / 2);
     ist_registration_add(h.registration, h.pool + HOUSE_POOL_BYTES / 2, HOUSE_POOL_BYTES / 2);
     const struct ist_rdma_config rdma_config = {.loop = h.ev,

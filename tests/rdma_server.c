@@ -120,8 +120,9 @@ struct ist_hca_device *plug(uint8_t number, void (*shape)(struct ist_hca_device_
 }
 
 static void make_registration(const struct rdma_server_options *options) {
-    assert_int_equal(ist_registration_new(f.device, 2, &f.failing.alloc, &f.log, &f.registration),
-                     IST_OK);
+    assert_int_equal(
+        ist_registration_new(f.device, 2, POOL_BYTES, &f.failing.alloc, &f.log, &f.registration),
+        IST_OK);
     ist_registration_add(f.registration, f.pool, SEGMENT_BYTES);
     if (!options->is_half_registered) {
         ist_registration_add(f.registration, f.pool + SEGMENT_BYTES, SEGMENT_BYTES);
@@ -133,6 +134,7 @@ static void make_nic(const struct rdma_server_options *options) {
         .device = {.name = "server", .hint_gid_index = -1, .alloc = ist_alloc_system(), .log = &f.log},
         .is_wanted = true,
         .segments_max = 2,
+        .pool_bytes_max = POOL_BYTES,
         .chunk_bytes = SEGMENT_BYTES / 2,
         .look_sec = 0.001};
     assert_int_equal(ist_nic_new(&config, &f.nic), IST_OK);

@@ -22,8 +22,7 @@ static struct {
     uint8_t *pool; /* addresses: nobody touches it */
 } f;
 
-static int setup(void **state) {
-    (void)state;
+static int setup_for(uint64_t registration_bytes) {
     struct ist_hca_config config;
     struct ist_hca_device_config device;
     char why[128];
@@ -32,6 +31,7 @@ static int setup(void **state) {
     ist_hca_config_init(&config, 1);
     f.hca = ist_hca_new(&config);
     ist_hca_device_config_roce(&device, "server", 0);
+    device.max_mr_size = registration_bytes;
     assert_non_null(ist_hca_add_device(f.hca, &device));
     const struct ist_device_config device_config = {
         .hint_gid_index = -1, .alloc = &f.failing.alloc, .log = ist_log_null()};
@@ -39,10 +39,15 @@ static int setup(void **state) {
     f.pool = mmap(NULL, POOL_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
                   -1, 0);
     assert_true(f.pool != MAP_FAILED);
-    assert_int_equal(
-        ist_registration_new(f.device, PIECES, &f.failing.alloc, ist_log_null(), &f.registration),
-        IST_OK);
+    assert_int_equal(ist_registration_new(f.device, PIECES, POOL_BYTES, &f.failing.alloc,
+                                          ist_log_null(), &f.registration),
+                     IST_OK);
     return 0;
+}
+
+static int setup(void **state) {
+    (void)state;
+    return setup_for(1ull << 40);
 }
 
 static int teardown(void **state) {
@@ -98,6 +103,29 @@ static void test_add__little_more_than_whole_parts__a_work_lies_in_two(void **st
     assert_int_equal(regions(), 3);
     ist_registration_add(f.registration, f.pool + 48 * MIB + 4096, 64 * MIB);
     assert_whole(112 * MIB + 4096);
+}
+
+/* The software HCA refuses what is larger. */
+static void test_add__device_that_registers_little_at_once__smaller_parts(void **state) {
+    static const uint64_t limits[] = {4 * MIB, 5 * MIB, 6 * MIB - 1, 16 * MIB, 17 * MIB, 50 * MIB};
+    for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+        for (uint64_t odd = 0; odd <= 2 * MIB; odd += MIB / 2 + 4096) {
+            teardown(state);
+            setup_for(limits[i]);
+            ist_registration_add(f.registration, f.pool, 20 * MIB + odd);
+            ist_registration_add(f.registration, f.pool + 20 * MIB + odd, 64 * MIB);
+            ist_registration_add(f.registration, f.pool + 84 * MIB + odd, 110 * MIB);
+            assert_whole(194 * MIB + odd);
+        }
+    }
+}
+
+static void test_add__device_that_registers_too_little_at_once__not_whole(void **state) {
+    teardown(state);
+    setup_for(4 * MIB - 1);
+    ist_registration_add(f.registration, f.pool, 2 * MIB);
+    assert_false(ist_registration_is_whole(f.registration));
+    assert_int_equal(regions(), 0);
 }
 
 static void *add_all(void *context) {
@@ -161,6 +189,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_add__small_and_large__parts_that_join),
         TEST(test_add__little_more_than_whole_parts__a_work_lies_in_two),
+        TEST(test_add__device_that_registers_little_at_once__smaller_parts),
+        TEST(test_add__device_that_registers_too_little_at_once__not_whole),
         TEST(test_add__large__all_parts_at_the_same_time),
         TEST(test_add__nth_registration_fails__none_of_it_is_left_and_what_was_there_stays),
         TEST(test_add__more_than_there_is_room_for__not_whole),

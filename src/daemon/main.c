@@ -129,6 +129,7 @@ static enum ist_status make_nic(struct daemon *daemon) {
                    .log = &daemon->log},
         .is_wanted = config->dev_name != NULL,
         .segments_max = (size_t)(daemon->pool_bytes_max / IST_MEMORY_SEGMENT_BYTES + 3),
+        .pool_bytes_max = daemon->pool_bytes_max,
         .chunk_bytes = IST_MEMORY_SEGMENT_BYTES,
         .look_sec = IST_NIC_LOOK_SEC};
     return ist_nic_new(&nic_config, &daemon->nic);

@@ -79,8 +79,8 @@ static enum ist_status find_device(struct ist_nic *nic) {
     if (status != IST_OK) {
         return status;
     }
-    status = ist_registration_new(nic->device, nic->config.segments_max, nic->config.device.alloc,
-                                  nic->config.device.log, &nic->registration);
+    status = ist_registration_new(nic->device, nic->config.segments_max, nic->config.pool_bytes_max,
+                                  nic->config.device.alloc, nic->config.device.log, &nic->registration);
     if (status == IST_OK) {
         catch_up(nic);
         status = ist_registration_is_whole(nic->registration) ? IST_OK : IST_DEVICE;

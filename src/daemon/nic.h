@@ -33,10 +33,11 @@ struct ist_nic;
 
 struct ist_nic_config {
     struct ist_device_config
-        device;           /* also the allocator and the log, for all of it; used by several threads */
-    bool is_wanted;       /* by name: that there is none is a warning */
-    size_t segments_max;  /* pieces in which the pool may come */
-    uint64_t chunk_bytes; /* of a pool that is there already, at a time */
+        device;          /* also the allocator and the log, for all of it; used by several threads */
+    bool is_wanted;      /* by name: that there is none is a warning */
+    size_t segments_max; /* pieces in which the pool may come */
+    uint64_t pool_bytes_max; /* what it may grow to */
+    uint64_t chunk_bytes;    /* of a pool that is there already, at a time */
     double look_sec;
 };
 

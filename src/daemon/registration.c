@@ -10,6 +10,8 @@
 
 #define PART_UNIT_BYTES (2ull << 20) /* a huge page */
 static_assert(PART_UNIT_BYTES >= IST_WORK_BYTES_MAX, "a work lies in two parts at most");
+/* The last part of a piece may be longer than the others by less than a unit. */
+static_assert(IST_REGISTRATION_DEVICE_BYTES_MIN == 2 * PART_UNIT_BYTES, "one unit, and the rest");
 
 /* A region, or a part of what was added. */
 struct segment {
@@ -22,23 +24,37 @@ struct ist_registration {
     const struct ist_alloc *alloc;
     const struct ist_log *log;
     size_t segments_max;
-    atomic_size_t count; /* segments below it do not change any more */
+    uint64_t part_bytes_max; /* but for a last part; 0: the device registers too little at once */
+    atomic_size_t count;     /* segments below it do not change any more */
     atomic_bool is_partial;
     struct segment segments[];
 };
 
+static uint64_t smaller(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
+
+static uint64_t part_bytes_max(const struct ist_device *device) {
+    uint64_t units = ist_device_limits(device)->registration_bytes / PART_UNIT_BYTES;
+    return units < 2 ? 0 : (units - 1) * PART_UNIT_BYTES;
+}
+
 enum ist_status ist_registration_new(const struct ist_device *device, size_t segments_max,
-                                     const struct ist_alloc *alloc, const struct ist_log *log,
+                                     uint64_t bytes_max, const struct ist_alloc *alloc,
+                                     const struct ist_log *log,
                                      struct ist_registration **registration) {
-    struct ist_registration *new = ist_allocate(
-        alloc, sizeof(*new) + segments_max * IST_REGISTRATION_PARTS * sizeof(struct segment));
+    uint64_t part_max = part_bytes_max(device);
+    size_t parts =
+        segments_max * IST_REGISTRATION_PARTS + (part_max == 0 ? 0 : (size_t)(bytes_max / part_max));
+    struct ist_registration *new = ist_allocate(alloc, sizeof(*new) + parts * sizeof(struct segment));
     if (new == NULL) {
         return IST_NO_MEMORY;
     }
     new->device = device;
     new->alloc = alloc;
     new->log = log;
-    new->segments_max = segments_max *IST_REGISTRATION_PARTS;
+    new->segments_max = parts;
+    new->part_bytes_max = part_max;
     atomic_init(&new->count, 0);
     atomic_init(&new->is_partial, false);
     *registration = new;
@@ -77,14 +93,15 @@ static void *register_part(void *context) {
     return NULL;
 }
 
-/* Parts of equal length, but for the last one, and not too small: a work may lie in two of them, not in three. Returns how
- * many. */
+/* At most IST_REGISTRATION_PARTS parts of equal length, but for the last one, and not too small: a work may lie in two of
+ * them, not in three. Returns how many. */
 static size_t cut(const struct ist_registration *registration, uint8_t *memory, uint64_t bytes,
                   struct part parts[IST_REGISTRATION_PARTS]) {
     uint64_t each = (bytes + IST_REGISTRATION_PARTS - 1) / IST_REGISTRATION_PARTS;
     each = each < IST_REGISTRATION_PART_BYTES_MIN
                ? IST_REGISTRATION_PART_BYTES_MIN
                : (each + PART_UNIT_BYTES - 1) / PART_UNIT_BYTES * PART_UNIT_BYTES;
+    each = smaller(each, registration->part_bytes_max);
     size_t count = 0;
     for (uint64_t done = 0; done < bytes; done += parts[count++].bytes) {
         parts[count] =
@@ -120,25 +137,26 @@ static enum ist_status register_parts(struct part *parts, size_t count) {
 
 static void failed(struct ist_registration *registration, uint64_t bytes, enum ist_status status) {
     atomic_store(&registration->is_partial, true);
+    const char *why = status == IST_NO_MEMORY ? "too little memory may be locked (ulimit -l)"
+                      : status == IST_TOO_BIG ? "it registers less than 4 MiB at once"
+                                              : ist_status_text(status);
     ist_log_error(registration->log, 0,
                   "%" PRIu64 " bytes of the pool cannot be registered with %s: %s: no RDMA any more",
-                  bytes, ist_device_name(registration->device),
-                  status == IST_NO_MEMORY ? "too little memory may be locked (ulimit -l)"
-                                          : ist_status_text(status));
+                  bytes, ist_device_name(registration->device), why);
 }
 
-void ist_registration_add(struct ist_registration *registration, uint8_t *memory, uint64_t bytes) {
+/* As much as so many parts hold. Returns OK; or what registering says: then none of it is registered. */
+static enum ist_status add_parts(struct ist_registration *registration, uint8_t *memory,
+                                 uint64_t bytes) {
     size_t at = atomic_load(&registration->count);
     struct part parts[IST_REGISTRATION_PARTS];
-    if (atomic_load(&registration->is_partial)) {
-        return; /* offsets behind a gap would be wrong */
-    }
     size_t count = cut(registration, memory, bytes, parts);
-    enum ist_status status =
-        at + count <= registration->segments_max ? register_parts(parts, count) : IST_NO_SPACE;
+    if (at + count > registration->segments_max) {
+        return IST_NO_SPACE;
+    }
+    enum ist_status status = register_parts(parts, count);
     if (status != IST_OK) {
-        failed(registration, bytes, status);
-        return;
+        return status;
     }
     for (size_t i = 0; i < count; i++, at++) {
         struct segment *segment = &registration->segments[at];
@@ -146,6 +164,23 @@ void ist_registration_add(struct ist_registration *registration, uint8_t *memory
         segment->offset = at == 0 ? 0 : end_of(segment - 1);
     }
     atomic_store(&registration->count, at);
+    return IST_OK;
+}
+
+void ist_registration_add(struct ist_registration *registration, uint8_t *memory, uint64_t bytes) {
+    if (atomic_load(&registration->is_partial)) {
+        return; /* offsets behind a gap would be wrong */
+    }
+    enum ist_status status = registration->part_bytes_max == 0 ? IST_TOO_BIG : IST_OK;
+    uint64_t most = IST_REGISTRATION_PARTS * registration->part_bytes_max;
+    for (uint64_t done = 0, some; status == IST_OK && done < bytes; done += some) {
+        /* No short part at the end of it, either. */
+        some = bytes - done < most + PART_UNIT_BYTES ? bytes - done : most;
+        status = add_parts(registration, memory + done, some);
+    }
+    if (status != IST_OK) {
+        failed(registration, bytes, status);
+    }
 }
 
 bool ist_registration_is_whole(const struct ist_registration *registration) {
