@@ -465,7 +465,20 @@ mutants: ## how many small mistakes in the code the tests see: make mutants COUN
 $(B)/libtorture.so: tests/torture/failing.c tests/torture/held.c tests/torture/held.h
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -shared -o $@ $(filter %.c,$^) -ldl
-torture: $(B)/libtorture.so programs ## fail each call to the C library in turn, the daemon's and the client's
+# The software HCA and what is tortured over it, each a library of its own: calls are told apart by who makes them.
+$(B)/libtorture_hca.so: $(HCA:%=sim/hca/%.c) $(BASE_O)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -fvisibility=default -shared -o $@ $^
+$(B)/obj/tests/torture/main.o: $(B)/obj/src/daemon/main.o
+	@mkdir -p $(@D)
+	objcopy --redefine-sym main=torture_house_main $< $@
+$(B)/libtorture_house.so: $(B)/obj/tests/torture/main.o $(B)/obj/tests/torture/house.o $(filter-out %/main.o,$(DAEMON_O)) \
+                          $(ENGINE_O) $(STORE_O) $(VERBS_O) $(CLIENT_O) $(WIRE_O) $(BASE_O) | $(B)/libtorture_hca.so
+	$(CC) -shared -Wl,--no-undefined -Wl,-rpath,'$$ORIGIN' $(LDFLAGS) -o $@ $^ $(DAEMON_LIBS) -L$(B) -ltorture_hca
+$(B)/torture_rdma: $(B)/obj/tests/torture/rdma.o $(B)/libtorture_house.so $(B)/libtorture_hca.so
+	$(CC) -Wl,-rpath,'$$ORIGIN' $(LDFLAGS) -o $@ $< -L$(B) -ltorture_house -ltorture_hca
+.PHONY: torture-programs
+torture-programs: $(B)/libtorture.so $(B)/torture_rdma $(B)/infinistore $(B)/infinistore-cli
+torture: torture-programs ## fail each call to the C library, and each ibv_* call, in turn, the daemon's and the client's
 	ci/torture $(B) $(TORTURE_OPTIONS)
 
 tsan: ## daemon, admin threads and threaded clients under ThreadSanitizer

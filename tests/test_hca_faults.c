@@ -456,6 +456,7 @@ static void test_fail_nth__kinds__only_those_count(void **state) {
         {IST_HCA_CALL_QUERY, 3, "ibv_query_device"},   {IST_HCA_CALL_CREATE, 5, "ibv_alloc_pd"},
         {IST_HCA_CALL_REGISTER, 1, "ibv_reg_mr"},      {IST_HCA_CALL_MODIFY, 3, "ibv_modify_qp"},
         {IST_HCA_CALL_POST, 2, "ibv_post_srq_recv"},   {IST_HCA_CALL_ARM, 1, "ibv_req_notify_cq"},
+        {IST_HCA_CALL_SEND, 1, "ibv_post_send"},       {IST_HCA_CALL_RECEIVE, 1, "ibv_post_srq_recv"},
         {IST_HCA_CALL_POLL, 1, "ibv_poll_cq"},         {IST_HCA_CALL_EVENT, 1, "ibv_get_cq_event"},
         {IST_HCA_CALL_DESTROY, 7, "ibv_destroy_qp"}};
     struct pair_options options;

@@ -81,31 +81,44 @@ static void purge(void) {
     ist_store_purge(f.store);
 }
 
+static void fail_call(void);
+
+enum effect { HIDDEN, MAY_END, ENDS_ONE, ENDS_ALL };
 static const struct fault {
     const char *name;
     void (*strike)(void);
-    enum { HIDDEN, MAY_END, ENDS_ONE, ENDS_ALL } effect;
+    enum effect effect;
+    unsigned calls; /* of these the server's next one fails, and that has the effect */
 } faults[] = {
-    {"the client's process dies", kill_client, MAY_END},
-    {"the client's queue pair fails", break_client, MAY_END},
-    {"the client destroys its queue pair", destroy_client, MAY_END},
-    {"the client deregisters its memory", deregister, MAY_END}, /* or it was late */
-    {"no packet of the client gets through", silence_client, MAY_END},
-    {"no packet of the server gets through", silence_server, MAY_END},
-    {"the server's queue pair fails", fatal_queue_pair, ENDS_ONE},
-    {"a request fails", fail_request, MAY_END},
-    {"TCP is gone", disconnect, ENDS_ONE},
-    {"the session runs out of time", run_out_of_time, MAY_END},
-    {"the link goes down", link_down, ENDS_ALL},
-    {"the device dies", fatal_device, ENDS_ALL},
-    {"the completion queue dies", fatal_completion_queue, ENDS_ALL},
-    {"packets get lost", lose_packets, HIDDEN},
-    {"all is purged", purge, HIDDEN},
+    {"the client's process dies", kill_client, MAY_END, 0},
+    {"the client's queue pair fails", break_client, MAY_END, 0},
+    {"the client destroys its queue pair", destroy_client, MAY_END, 0},
+    {"the client deregisters its memory", deregister, MAY_END, 0}, /* or it was late */
+    {"no packet of the client gets through", silence_client, MAY_END, 0},
+    {"no packet of the server gets through", silence_server, MAY_END, 0},
+    {"the server's queue pair fails", fatal_queue_pair, ENDS_ONE, 0},
+    {"a request fails", fail_request, MAY_END, 0},
+    {"TCP is gone", disconnect, ENDS_ONE, 0},
+    {"the session runs out of time", run_out_of_time, MAY_END, 0},
+    {"the link goes down", link_down, ENDS_ALL, 0},
+    {"the device dies", fatal_device, ENDS_ALL, 0},
+    {"the completion queue dies", fatal_completion_queue, ENDS_ALL, 0},
+    {"work, or an answer, cannot be posted", fail_call, ENDS_ONE, IST_HCA_CALL_SEND},
+    {"a receive buffer cannot be posted", fail_call, ENDS_ALL, IST_HCA_CALL_RECEIVE},
+    {"the completion queue cannot be armed", fail_call, ENDS_ALL, IST_HCA_CALL_ARM},
+    {"the completion queue cannot be polled", fail_call, ENDS_ALL, IST_HCA_CALL_POLL},
+    {"packets get lost", lose_packets, HIDDEN, 0},
+    {"all is purged", purge, HIDDEN, 0},
 };
 
 /* What a failed test was at. */
 static const struct fault *under_way;
 static unsigned at_stage;
+static unsigned calls_failed; /* at stages of this fault */
+
+static void fail_call(void) {
+    ist_hca_fail_nth_of(ist_device_context(f.device), under_way->calls, 1);
+}
 
 static int tell(void **state) {
     (void)state;
@@ -210,8 +223,20 @@ static void turn_until_over(void) {
     }
 }
 
-static void settle(const struct fault *fault) {
-    switch (fault->effect) {
+/* What is to be expected: nothing, when the call that was to fail was not made. */
+static enum effect effect_of(const struct fault *fault) {
+    if (fault->calls == 0) {
+        return fault->effect;
+    }
+    turn_until(has_reply(victim) || ist_hca_failed(f.hca) != NULL);
+    bool has_failed = ist_hca_failed(f.hca) != NULL;
+    ist_hca_fail_nth(f.hca, 0, 0);
+    calls_failed += has_failed;
+    return has_failed ? fault->effect : HIDDEN;
+}
+
+static void settle(enum effect effect) {
+    switch (effect) {
     case ENDS_ALL: turn_until(victim->ended == 1 && other->ended == 1); break;
     case ENDS_ONE: turn_until(victim->ended == 1); break;
     case MAY_END: turn_until_over(); break;
@@ -226,11 +251,12 @@ static bool strike(const struct fault *fault, enum ist_operation operation, unsi
     begin(1 + stage, operation);
     bool reached = reach(stage);
     fault->strike();
-    settle(fault);
+    enum effect effect = effect_of(fault);
+    settle(effect);
     if (fault->strike == lose_packets) {
         ist_hca_set_loss(f.hca, 0);
     }
-    if (fault->effect != ENDS_ALL) {
+    if (effect != ENDS_ALL) {
         assert_other_is_served();
         assert_values_are_whole();
         turn_until(ist_rdma_connections(f.rdma) == (victim->ended == 1 ? 1 : 2));
@@ -246,11 +272,13 @@ static bool strike(const struct fault *fault, enum ist_operation operation, unsi
 static void each_stage(const struct fault *fault, enum ist_operation operation) {
     const unsigned stride = getenv("IST_TEST_SHORT") != NULL ? 9 * STRIDE : STRIDE;
     unsigned stage = 0;
+    calls_failed = 0;
     while (strike(fault, operation, stage)) {
         stage += stride;
         assert_true(stage < STAGES_MAX);
     }
     assert_true(stage >= 5 * STRIDE); /* else none was in the middle */
+    assert_true(fault->calls == 0 || calls_failed > 0);
 }
 
 static void test_fault__at_each_stage_of_a_put__accounts_are_exact(void **state) {

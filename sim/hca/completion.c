@@ -114,7 +114,7 @@ int hca_poll_cq(struct ibv_cq *visible, int room, struct ibv_wc *wc) {
     struct hca_cq *cq = hca_cq(visible);
     struct ist_hca *hca = hca_enter();
     hca_progress(hca);
-    if (cq->dead || hca_fails(hca, IST_HCA_CALL_POLL, "ibv_poll_cq")) {
+    if (cq->dead || hca_fails_of(visible->context, IST_HCA_CALL_POLL, "ibv_poll_cq")) {
         hca_leave();
         return -EIO;
     }
@@ -137,7 +137,7 @@ int hca_req_notify_cq(struct ibv_cq *visible, int solicited_only) {
         hca_violation("ibv_req_notify_cq: the CQ has no completion channel");
     }
     int error = 0;
-    if (cq->dead || hca_fails(hca, IST_HCA_CALL_ARM, "ibv_req_notify_cq") ||
+    if (cq->dead || hca_fails_of(visible->context, IST_HCA_CALL_ARM, "ibv_req_notify_cq") ||
         hca_context_gone(visible->context)) {
         error = EIO;
     } else {

@@ -108,7 +108,7 @@ uint64_t hca_jitter(struct ist_hca *hca) {
 
 /* ---- calls that fail ----------------------------------------------------------------------------- */
 
-bool hca_fails(struct ist_hca *hca, enum ist_hca_call call, const char *function) {
+static bool fails(struct ist_hca *hca, enum ist_hca_call call, const char *function) {
     if ((hca->fail_calls & (unsigned)call) == 0) {
         return false;
     }
@@ -121,13 +121,31 @@ bool hca_fails(struct ist_hca *hca, enum ist_hca_call call, const char *function
     return true;
 }
 
-void ist_hca_fail_nth(struct ist_hca *hca, unsigned calls, uint64_t nth) {
+bool hca_fails(struct ist_hca *hca, enum ist_hca_call call, const char *function) {
+    return hca->fail_of == NULL && fails(hca, call, function);
+}
+
+bool hca_fails_of(struct ibv_context *context, enum ist_hca_call call, const char *function) {
+    struct ist_hca *hca = hca_of(context);
+    return (hca->fail_of == NULL || hca->fail_of == context) && fails(hca, call, function);
+}
+
+static void fail_nth(struct ist_hca *hca, const struct ibv_context *of, unsigned calls, uint64_t nth) {
     hca_enter();
+    hca->fail_of = of;
     hca->fail_calls = calls;
     hca->fail_at = nth;
     hca->calls = 0;
     hca->failed = NULL;
     hca_leave();
+}
+
+void ist_hca_fail_nth(struct ist_hca *hca, unsigned calls, uint64_t nth) {
+    fail_nth(hca, NULL, calls, nth);
+}
+
+void ist_hca_fail_nth_of(struct ibv_context *context, unsigned calls, uint64_t nth) {
+    fail_nth(hca_of(context), context, calls, nth);
 }
 
 uint64_t ist_hca_calls(const struct ist_hca *hca) {

@@ -229,16 +229,20 @@ enum ist_hca_call {
     IST_HCA_CALL_CREATE = 1 << 3,   /* ibv_alloc_pd, ibv_create_*: ENOMEM */
     IST_HCA_CALL_REGISTER = 1 << 4, /* ibv_reg_*: ENOMEM */
     IST_HCA_CALL_MODIFY = 1 << 5,   /* ibv_modify_*: EIO */
-    IST_HCA_CALL_POST = 1 << 6,     /* ibv_post_*: ENOMEM with bad_wr at the first request */
+    IST_HCA_CALL_SEND = 1 << 6,     /* ibv_post_send: ENOMEM with bad_wr at the first request */
     IST_HCA_CALL_ARM = 1 << 7,      /* ibv_req_notify_cq: EIO */
     IST_HCA_CALL_POLL = 1 << 8,     /* ibv_poll_cq: -EIO */
     IST_HCA_CALL_EVENT = 1 << 9,    /* ibv_get_*_event: EIO; the event is still there */
     IST_HCA_CALL_DESTROY = 1 << 10, /* ibv_destroy_* and the like: EIO, but gone it is */
-    IST_HCA_CALL_ALL = (1 << 11) - 1
+    IST_HCA_CALL_RECEIVE = 1 << 11, /* ibv_post_recv, ibv_post_srq_recv: as ibv_post_send */
+    IST_HCA_CALL_POST = IST_HCA_CALL_SEND | IST_HCA_CALL_RECEIVE,
+    IST_HCA_CALL_ALL = (1 << 12) - 1
 };
 
 /* Of the calls of these kinds from now on (1-based) the nth fails; 0: none. Counts anew. */
 void ist_hca_fail_nth(struct ist_hca *hca, unsigned calls, uint64_t nth);
+/* The same, of one process's calls: of POST, ARM and POLL alone. */
+void ist_hca_fail_nth_of(struct ibv_context *context, unsigned calls, uint64_t nth);
 /* Calls counted since then. */
 uint64_t ist_hca_calls(const struct ist_hca *hca);
 /* The function that was made to fail, NULL: none yet. */

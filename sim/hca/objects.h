@@ -43,6 +43,7 @@ struct ist_hca {
     struct ist_hca_counts counts;
     uint64_t notices_taken, notices_acknowledged; /* those of ports and devices */
     unsigned fail_calls;
+    const struct ibv_context *fail_of; /* NULL: of all */
     uint64_t fail_at, calls;
     const char *failed;
     bool busy;        /* events were due when the descriptors were last set */
@@ -250,6 +251,8 @@ void hca_wait_for_pages(struct ist_hca *hca, const struct ist_hca_device *device
 void hca_violation(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 /* True when this call is the one to fail. */
 bool hca_fails(struct ist_hca *hca, enum ist_hca_call call, const char *function);
+/* The same, where it is known whose call it is. */
+bool hca_fails_of(struct ibv_context *context, enum ist_hca_call call, const char *function);
 uint64_t hca_random(struct ist_hca *hca);
 /* 0 .. limit - 1; limit at least 1. */
 uint64_t hca_random_below(struct ist_hca *hca, uint64_t limit);

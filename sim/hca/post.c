@@ -105,7 +105,7 @@ int hca_post_send(struct ibv_qp *visible, struct ibv_send_wr *wr, struct ibv_sen
     if (qp->state != IBV_QPS_RTS && qp->state != IBV_QPS_ERR) {
         hca_violation("ibv_post_send: the queue pair is not in RTS but in state %d", (int)qp->state);
     }
-    int error = hca_fails(hca, IST_HCA_CALL_POST, "ibv_post_send") ? ENOMEM : 0;
+    int error = hca_fails_of(visible->context, IST_HCA_CALL_SEND, "ibv_post_send") ? ENOMEM : 0;
     while (wr != NULL && error == 0) {
         check(qp, wr);
         if (qp->posted - qp->freed == qp->cap.max_send_wr) {

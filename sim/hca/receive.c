@@ -51,9 +51,9 @@ int hca_receive_post(struct hca_receive_queue *queue, const struct ibv_recv_wr *
 
 /* ---- what the program calls ---------------------------------------------------------------------- */
 
-static int post_all(struct ist_hca *hca, struct hca_receive_queue *queue, struct ibv_recv_wr *wr,
-                    struct ibv_recv_wr **bad, const char *function) {
-    int error = hca_fails(hca, IST_HCA_CALL_POST, function) ? ENOMEM : 0;
+static int post_all(struct ibv_context *context, struct hca_receive_queue *queue,
+                    struct ibv_recv_wr *wr, struct ibv_recv_wr **bad, const char *function) {
+    int error = hca_fails_of(context, IST_HCA_CALL_RECEIVE, function) ? ENOMEM : 0;
     while (wr != NULL && error == 0) {
         error = hca_receive_post(queue, wr, function);
         if (error == 0) {
@@ -68,14 +68,14 @@ static int post_all(struct ist_hca *hca, struct hca_receive_queue *queue, struct
 
 int hca_post_recv(struct ibv_qp *visible, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad) {
     struct hca_qp *qp = hca_qp(visible);
-    struct ist_hca *hca = hca_enter();
+    hca_enter();
     if (visible->srq != NULL) {
         hca_violation("ibv_post_recv: the queue pair has an SRQ"); /* man post_recv */
     }
     if (qp->state == IBV_QPS_RESET) {
         hca_violation("ibv_post_recv: the queue pair is in RESET"); /* IBTA 10.3.1 */
     }
-    int error = post_all(hca, &qp->queue, wr, bad, "ibv_post_recv");
+    int error = post_all(visible->context, &qp->queue, wr, bad, "ibv_post_recv");
     if (qp->state == IBV_QPS_ERR) {
         hca_qp_flush(qp);
     }
@@ -84,8 +84,8 @@ int hca_post_recv(struct ibv_qp *visible, struct ibv_recv_wr *wr, struct ibv_rec
 }
 
 int hca_post_srq_recv(struct ibv_srq *visible, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad) {
-    struct ist_hca *hca = hca_enter();
-    int error = post_all(hca, &hca_srq(visible)->queue, wr, bad, "ibv_post_srq_recv");
+    hca_enter();
+    int error = post_all(visible->context, &hca_srq(visible)->queue, wr, bad, "ibv_post_srq_recv");
     hca_leave();
     return error;
 }

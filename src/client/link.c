@@ -104,10 +104,11 @@ static enum ist_status open_device(struct ist_link *link) {
     if (share == NULL) {
         return fail(link, IST_NO_MEMORY, "out of memory");
     }
-    enum ist_status status = ist_device_open(&config, &share->device, link->why, sizeof(link->why));
+    char why[IST_LINK_WHY_BYTES] = "";
+    enum ist_status status = ist_device_open(&config, &share->device, why, sizeof(why));
     if (status != IST_OK) {
         ist_release(link->alloc, share);
-        return status;
+        return fail(link, status, why);
     }
     share->users = 1;
     status = ist_regions_attach(&link->regions, share->device, link->why, sizeof(link->why));

@@ -101,7 +101,9 @@ static void connect_to_peer(struct ist_connection *connection, uint64_t now_ns) 
     const struct ist_endpoint *peer = ist_exchange_peer(connection->exchange);
     if (peer->status != IST_OK) {
         snprintf(link->why, sizeof(link->why), "the server answers CONNECT with %s%s",
-                 ist_status_name(peer->status), peer->status == IST_DEVICE ? ": it has no RDMA" : "");
+                 ist_status_name(peer->status),
+                 peer->status == IST_DEVICE ? ": it has no RDMA, or none that works: its log says why"
+                                            : "");
         refused(connection, IST_DEVICE, now_ns);
         return;
     }

@@ -98,6 +98,7 @@ static bool poll_completions(struct ev_loop *loop, struct ist_rdma *rdma) {
         uint64_t now_ns = 0;
         count = take_completions(rdma, &now_ns);
         total += count;
+        rdma->is_dead |= ist_completion_has_failed(rdma->completion);
         if (rdma->is_dead) {
             bury(loop, rdma);
         }

@@ -59,8 +59,9 @@ static bool take_events(struct ist_doctor_walk *walk, bool is_large) {
             }
         }
     }
-    return ist_queue_pair_flush(walk->queue_pair) == IST_OK ||
-           ist_doctor_failed(walk, NULL, "%s", walk->logged);
+    bool lives = !ist_completion_has_failed(walk->completion) &&
+                 ist_queue_pair_flush(walk->queue_pair) == IST_OK;
+    return lives || ist_doctor_failed(walk, NULL, "%s", walk->logged);
 }
 
 static bool take_device_events(struct ist_doctor_walk *walk) {

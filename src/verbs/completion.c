@@ -35,6 +35,7 @@ struct ist_completion {
     struct member *members; /* a hash table by number, linear probing, at most half full */
     uint32_t members_mask;
     unsigned unacknowledged;
+    bool has_failed;
 };
 
 static uint32_t messages_of_one(const struct ist_completion_config *config) {
@@ -133,11 +134,14 @@ enum ist_status ist_completion_new(const struct ist_completion_config *config,
     status = status == IST_OK ? make_members(new) : status;
     status = status == IST_OK ? make_queues(new) : status;
     status = status == IST_OK ? make_buffers(new) : status;
+    if (status == IST_OK) {
+        ist_completion_arm(new);
+        status = new->has_failed ? IST_DEVICE : IST_OK;
+    }
     if (status != IST_OK) {
         ist_completion_free(new);
         return status;
     }
-    ist_completion_arm(new);
     *completion = new;
     return IST_OK;
 }
@@ -212,6 +216,7 @@ static void request_event(struct ist_completion *completion, bool solicited_only
     if (error != 0) {
         errno = error;
         (void)failed(completion, "the completion queue cannot be armed");
+        completion->has_failed = true;
     }
 }
 
@@ -228,6 +233,10 @@ void ist_completion_arm_again(struct ist_completion *completion, bool has_event,
         acknowledge(completion);
     }
     request_event(completion, messages_only);
+}
+
+bool ist_completion_has_failed(const struct ist_completion *completion) {
+    return completion->has_failed;
 }
 
 /* ---- who is here ------------------------------------------------------------------------------------ */
@@ -380,7 +389,10 @@ size_t ist_completion_poll(struct ist_completion *completion, struct ist_complet
         int wanted = (int)(max - count < POLL_MAX ? max - count : POLL_MAX);
         int got = ibv_poll_cq(completion->queue, wanted, found);
         if (got < 0) {
-            (void)failed(completion, "the completion queue cannot be polled");
+            /* Which numbers there are is the driver's; errno says nothing (man ibv_poll_cq). */
+            ist_log_error(completion->config.log, 0, "%s: the completion queue cannot be polled: %d",
+                          ist_device_name(completion->config.device), got);
+            completion->has_failed = true;
             break;
         }
         for (int i = 0; i < got; i++) {

@@ -53,6 +53,9 @@ void ist_completion_arm(struct ist_completion *completion);
  * credits, are not worth it. */
 void ist_completion_arm_again(struct ist_completion *completion, bool has_event, bool messages_only);
 
+/* It could not be armed, or polled (it was logged): what completes from now on may never be heard of. */
+bool ist_completion_has_failed(const struct ist_completion *completion);
+
 enum ist_completion_kind {
     IST_COMPLETION_SENT,     /* requests of this queue pair: see ist_queue_pair_retire() */
     IST_COMPLETION_RECEIVED, /* a message: give its buffer back */

@@ -114,8 +114,8 @@ static enum ist_status make_qp(struct ist_queue_pair *queue_pair) {
     return error == 0 ? IST_OK : failed(queue_pair, "a queue pair cannot be initialised", error);
 }
 
-enum ist_status ist_queue_pair_new(const struct ist_queue_pair_config *config,
-                                   struct ist_queue_pair **queue_pair) {
+static enum ist_status make(const struct ist_queue_pair_config *config,
+                            struct ist_queue_pair **queue_pair) {
     const struct ist_completion_config *shared = ist_completion_config(config->completion);
     enum ist_status status = ist_completion_enter(config->completion);
     if (status != IST_OK) {
@@ -141,6 +141,17 @@ enum ist_status ist_queue_pair_new(const struct ist_queue_pair_config *config,
     }
     *queue_pair = new;
     return IST_OK;
+}
+
+enum ist_status ist_queue_pair_new(const struct ist_queue_pair_config *config,
+                                   struct ist_queue_pair **queue_pair) {
+    enum ist_status status = make(config, queue_pair);
+    if (status == IST_NO_MEMORY) {
+        const struct ist_completion_config *shared = ist_completion_config(config->completion);
+        ist_log_warning(shared->log, config->session, "%s: no memory for a queue pair (see ulimit -l)",
+                        ist_device_name(shared->device));
+    }
+    return status;
 }
 
 void ist_queue_pair_free(struct ist_queue_pair *queue_pair) {

@@ -41,7 +41,7 @@ struct ist_queue_pair_config {
 #define IST_QUEUE_PAIR_MTU_MIN 256u
 #define IST_QUEUE_PAIR_MESSAGE_BYTES_MIN 256u
 
-/* Returns OK, NO_SPACE (no room in the completion queue), NO_MEMORY, DEVICE (it was logged). Owned. */
+/* Returns OK, NO_SPACE (no room in the completion queue), NO_MEMORY and DEVICE (both were logged). Owned. */
 enum ist_status ist_queue_pair_new(const struct ist_queue_pair_config *config,
                                    struct ist_queue_pair **queue_pair);
 /* No work moves bytes afterwards. NULL is legal. */
