@@ -132,7 +132,11 @@ static enum ist_status make_nic(struct daemon *daemon) {
         .pool_bytes_max = daemon->pool_bytes_max,
         .chunk_bytes = IST_MEMORY_SEGMENT_BYTES,
         .look_sec = IST_NIC_LOOK_SEC};
-    return ist_nic_new(&nic_config, &daemon->nic);
+    enum ist_status status = ist_nic_new(&nic_config, &daemon->nic);
+    if (status != IST_OK) {
+        ist_log_error(&daemon->log, 0, "cannot look for RDMA devices: %s", ist_status_text(status));
+    }
+    return status;
 }
 
 static void prepare_segment(void *context, uint8_t *segment, uint64_t bytes) {
