@@ -55,7 +55,7 @@ HCA := async channel clock completion device fabric fault memory names number pa
        queue_pair receive requester responder srq transition
 SIM := blocks calibrate canary checker child coda command fabric fault hardware history journal memory model network
 SIM += node operation optimum perf perf_command perf_report plan plot policy policy_command rdma rdma_fabric
-SIM += server shrink sweep traffic world
+SIM += server shrink speed sweep traffic world
 
 TESTS :=
 # base, store

@@ -7,17 +7,22 @@
 #include <string.h>
 #include <unistd.h>
 
+#define SPEED_SEEDS 200u
+
 static const char usage[] =
     "usage: infinistore-sim run --seed N [--log]         one run; --log tells all that happens\n"
     "       infinistore-sim sweep --seeds A..B [--jobs N] many, until one fails\n"
     "       infinistore-sim shrink --seed N              a run that fails, made small\n"
     "       infinistore-sim canary --seeds A..B          is each known bug found by one of them?\n"
+    "       infinistore-sim speed [--seeds A..B]         calm runs, and how many keys a second that "
+    "were\n"
     "       infinistore-sim policy TRACE ...             hit ratios of cache policies (--help)\n"
     "       infinistore-sim perf [TRACE] ...             what a store would bring a cluster (--help)\n"
     "       infinistore-sim calibrate FILE               how near it is to what the bench measured\n"
     "\n"
     "  --canary NAME             with a known bug; `infinistore-sim canary --list' names them\n"
     "  --operations N            so many requests, whatever the seed says\n"
+    "  --calm                    without faults and without RDMA\n"
     "  --trace FILE              prompts from a trace instead of the seed's workload\n"
     "  --skip-operations RANGES  as if these were not there: 0-9,17,20-30\n"
     "  --skip-faults RANGES\n";
@@ -33,6 +38,7 @@ enum option_id {
     OPT_LIST,
     OPT_COUNT,
     OPT_TRACE,
+    OPT_CALM,
     OPT_HELP
 };
 
@@ -47,6 +53,7 @@ static const struct option long_options[] = {
     {"list", no_argument, NULL, OPT_LIST},
     {"operations", required_argument, NULL, OPT_COUNT},
     {"trace", required_argument, NULL, OPT_TRACE},
+    {"calm", no_argument, NULL, OPT_CALM},
     {"help", no_argument, NULL, OPT_HELP},
     {0},
 };
@@ -135,6 +142,7 @@ static int set_option(struct sim_command *command, int id, const char *value) {
             return fail("no requests in", value);
         }
         return 0;
+    case OPT_CALM: command->calm = true; return 0;
     case OPT_LIST: return list_canaries();
     case OPT_HELP: fputs(usage, stdout); return 1;
     }
@@ -142,7 +150,8 @@ static int set_option(struct sim_command *command, int id, const char *value) {
 }
 
 int sim_command_parse(struct sim_command *command, int argc, char **argv) {
-    static const char *const tasks[] = {"run", "sweep", "shrink", "canary"};
+    static const char *const tasks[] = {"run", "sweep", "shrink", "canary", "speed"};
+    const size_t count = sizeof(tasks) / sizeof(tasks[0]);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     *command = (struct sim_command){.from = 1, .to = 1, .jobs = cores > 0 ? (unsigned)cores : 1};
     size_t task = 0;
@@ -150,14 +159,18 @@ int sim_command_parse(struct sim_command *command, int argc, char **argv) {
         fputs(usage, stdout);
         return 1;
     }
-    while (argc >= 2 && task < 4 && strcmp(argv[1], tasks[task]) != 0) {
+    while (argc >= 2 && task < count && strcmp(argv[1], tasks[task]) != 0) {
         task++;
     }
-    if (argc < 2 || task == 4) {
+    if (argc < 2 || task == count) {
         fputs(usage, stderr);
         return 1 + 2;
     }
     command->task = (enum sim_task)task;
+    if (command->task == SIM_TASK_SPEED) {
+        command->calm = true;
+        command->to = SPEED_SEEDS;
+    }
     optind = 2;
     int id;
     while ((id = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
@@ -190,6 +203,10 @@ void sim_command_replay(const struct sim_command *command, uint64_t seed, char l
                          command->operations);
         used += wrote > 0 ? (size_t)wrote : 0;
     }
+    if (command->calm) {
+        wrote = snprintf(line + used, SIM_REPLAY_BYTES - used, " --calm");
+        used += wrote > 0 ? (size_t)wrote : 0;
+    }
     if (command->trace_path != NULL && strlen(command->trace_path) < SIM_REPLAY_BYTES / 4) {
         wrote = snprintf(line + used, SIM_REPLAY_BYTES - used, " --trace %s", command->trace_path);
         used += wrote > 0 ? (size_t)wrote : 0;
@@ -208,6 +225,7 @@ void sim_command_run(const struct sim_command *command, uint64_t seed, struct si
         .skip_operations = command->skip_operations,
         .skip_faults = command->skip_faults,
         .operations = command->operations,
+        .calm = command->calm,
         .trace = command->trace_path == NULL ? NULL : &command->trace,
         .replay = replay,
     };

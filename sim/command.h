@@ -15,6 +15,7 @@ enum sim_task {
     SIM_TASK_SWEEP,
     SIM_TASK_SHRINK,
     SIM_TASK_CANARY,
+    SIM_TASK_SPEED,
 };
 
 struct sim_command {
@@ -24,6 +25,7 @@ struct sim_command {
     enum sim_canary canary;
     bool log;
     struct sim_mask skip_operations, skip_faults;
+    bool calm;
     uint64_t operations;     /* 0: as many as the seed says */
     const char *trace_path;  /* NULL: the seed's workload */
     struct sim_blocks trace; /* for the rest of the process */

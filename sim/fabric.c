@@ -34,7 +34,7 @@ bool sim_fabric_step(struct sim_fabric *fabric) {
 }
 
 uint64_t sim_fabric_next_ns(const struct sim_fabric *fabric) {
-    return fabric->clock.events == 0 ? SIM_NEVER_NS : fabric->clock.heap[0]->at_ns;
+    return fabric->clock.events == 0 ? SIM_NEVER_NS : fabric->clock.heap[0].at_ns;
 }
 
 void sim_event_init(struct sim_event *event, void (*run)(void *subject), void *subject) {

@@ -10,10 +10,13 @@
 #define GONE_MAX 16u /* of a key: the last few, which rule out most */
 
 struct version {
-    uint64_t key, bytes;
+    struct record *record;
+    size_t index; /* among its key's */
+    uint64_t bytes;
     uint64_t begin_ns;                    /* of its put */
     uint64_t first_end_ns, last_begin_ns; /* of its cluster */
-    uint32_t life;                        /* 0: not known */
+    uint64_t spoken_ns; /* the latest last_begin_ns of it and of its key's older ones */
+    uint32_t life;      /* 0: not known */
     bool refused;
     uint64_t group; /* the first version of its request; SIM_NO_VERSION: it came alone */
     size_t group_count;
@@ -37,10 +40,15 @@ struct record {
     uint64_t *versions; /* oldest first */
     size_t version_count, version_room;
     struct gone_list removals;
-    struct gone gone[GONE_MAX]; /* a ring of sure ones */
+    struct gone *gone; /* a ring of sure ones; NULL: none yet */
     size_t gone_count;
     uint32_t lost_life; /* the last life in which it was lost, and until when */
     uint64_t lost_ns;
+};
+
+struct slot {
+    uint64_t mark; /* of the record's key and server */
+    struct record *record;
 };
 
 struct life {
@@ -53,7 +61,7 @@ struct sim_history {
     size_t version_count, version_room;
     struct life *lives; /* [0] is unused */
     size_t life_count, life_room;
-    struct record **slots; /* a hash table */
+    struct slot *slots; /* a hash table */
     size_t slot_count, record_count;
     struct record **records[SERVERS_MAX]; /* of each server, in the order of their first put */
     size_t server_records[SERVERS_MAX], server_room[SERVERS_MAX];
@@ -72,7 +80,7 @@ static void *grown(void *items, size_t count, size_t *room, size_t bytes) {
 struct sim_history *sim_history_new(void) {
     struct sim_history *history = sim_memory_new(1, sizeof(*history));
     history->slot_count = 1024;
-    history->slots = sim_memory_new(history->slot_count, sizeof(struct record *));
+    history->slots = sim_memory_new(history->slot_count, sizeof(struct slot));
     history->version_count = history->life_count = 1;
     return history;
 }
@@ -82,10 +90,12 @@ void sim_history_free(struct sim_history *history) {
         return;
     }
     for (size_t i = 0; i < history->slot_count; i++) {
-        if (history->slots[i] != NULL) {
-            free(history->slots[i]->versions);
-            free(history->slots[i]->removals.items);
-            free(history->slots[i]);
+        struct record *record = history->slots[i].record;
+        if (record != NULL) {
+            free(record->versions);
+            free(record->removals.items);
+            free(record->gone);
+            free(record);
         }
     }
     for (unsigned server = 0; server < SERVERS_MAX; server++) {
@@ -100,23 +110,31 @@ void sim_history_free(struct sim_history *history) {
 
 /* ---- records ------------------------------------------------------------------------------------------- */
 
-static struct record **slot_of(const struct sim_history *history, unsigned server, uint64_t key) {
-    size_t at = (size_t)sim_random_mix(key * SERVERS_MAX + server) & (history->slot_count - 1);
-    while (history->slots[at] != NULL &&
-           (history->slots[at]->key != key || history->slots[at]->server != server)) {
+static uint64_t mark_of(unsigned server, uint64_t key) {
+    return sim_random_mix(key * SERVERS_MAX + server);
+}
+
+static struct slot *slot_of(const struct sim_history *history, unsigned server, uint64_t key) {
+    uint64_t mark = mark_of(server, key);
+    size_t at = (size_t)mark & (history->slot_count - 1);
+    for (;;) {
+        struct slot *slot = &history->slots[at];
+        if (slot->record == NULL ||
+            (slot->mark == mark && slot->record->key == key && slot->record->server == server)) {
+            return slot;
+        }
         at = (at + 1) & (history->slot_count - 1);
     }
-    return &history->slots[at];
 }
 
 static void rehash(struct sim_history *history) {
-    struct record **old = history->slots;
+    struct slot *old = history->slots;
     size_t count = history->slot_count;
     history->slot_count *= 2;
-    history->slots = sim_memory_new(history->slot_count, sizeof(struct record *));
+    history->slots = sim_memory_new(history->slot_count, sizeof(struct slot));
     for (size_t i = 0; i < count; i++) {
-        if (old[i] != NULL) {
-            *slot_of(history, old[i]->server, old[i]->key) = old[i];
+        if (old[i].record != NULL) {
+            *slot_of(history, old[i].record->server, old[i].record->key) = old[i];
         }
     }
     free(old);
@@ -124,14 +142,14 @@ static void rehash(struct sim_history *history) {
 
 static struct record *record_of(struct sim_history *history, unsigned server, uint64_t key) {
     IST_ASSERT(server < SERVERS_MAX);
-    struct record **slot = slot_of(history, server, key);
-    if (*slot != NULL) {
-        return *slot;
+    struct slot *slot = slot_of(history, server, key);
+    if (slot->record != NULL) {
+        return slot->record;
     }
     struct record *record = sim_memory_new(1, sizeof(*record));
     record->key = key;
     record->server = server;
-    *slot = record;
+    *slot = (struct slot){mark_of(server, key), record};
     size_t *count = &history->server_records[server];
     history->records[server] =
         grown(history->records[server], *count, &history->server_room[server], sizeof(struct record *));
@@ -142,7 +160,17 @@ static struct record *record_of(struct sim_history *history, unsigned server, ui
     return record;
 }
 
+static void push_sure(struct record *record, struct gone gone) {
+    if (record->gone == NULL) {
+        record->gone = sim_memory_new(GONE_MAX, sizeof(struct gone));
+    }
+    record->gone[record->gone_count++ % GONE_MAX] = gone;
+}
+
+/* Their begins rise. */
 static void push_gone(struct gone_list *list, struct gone gone) {
+    IST_ASSERT(list->count == 0 ||
+               gone.window.begin_ns >= list->items[list->count - 1].window.begin_ns);
     list->items = grown(list->items, list->count, &list->room, sizeof(*list->items));
     list->items[list->count++] = gone;
 }
@@ -159,14 +187,23 @@ uint64_t sim_history_put(struct sim_history *history, unsigned server, uint64_t 
     uint64_t version = history->version_count++;
     history->versions =
         grown(history->versions, version, &history->version_room, sizeof(*history->versions));
+    struct record *record = record_of(history, server, key);
     history->versions[version] = (struct version){
-        .key = key,
+        .record = record,
+        .index = record->version_count,
         .bytes = bytes,
         .begin_ns = begin_ns,
         .first_end_ns = SIM_NEVER_NS,
         .last_begin_ns = begin_ns,
+        .spoken_ns = begin_ns,
     };
-    struct record *record = record_of(history, server, key);
+    if (record->version_count > 0) {
+        const struct version *last = &history->versions[record->versions[record->version_count - 1]];
+        IST_ASSERT(last->begin_ns <= begin_ns);
+        if (last->spoken_ns > begin_ns) {
+            history->versions[version].spoken_ns = last->spoken_ns;
+        }
+    }
     record->versions =
         grown(record->versions, record->version_count, &record->version_room, sizeof(uint64_t));
     record->versions[record->version_count++] = version;
@@ -195,12 +232,20 @@ static const struct version *version_of(const struct sim_history *history, uint6
     return &history->versions[version];
 }
 
+/* The nth version of a key, if it or an older one was spoken of after that time: else NULL. */
+static const struct version *spoken_after(const struct sim_history *history,
+                                          const struct record *record, size_t n, uint64_t at_ns) {
+    const struct version *version = version_of(history, record->versions[n]);
+    return version->spoken_ns > at_ns ? version : NULL;
+}
+
 /* The version's cluster has changed. */
-static const char *check_version(const struct sim_history *history, const struct record *record,
-                                 const struct version *version) {
+static const char *check_version(const struct sim_history *history, const struct version *version) {
+    const struct record *record = version->record;
     struct sim_window cluster = cluster_of(version);
-    for (size_t i = 0; i < record->version_count; i++) {
-        const struct version *other = version_of(history, record->versions[i]);
+    const struct version *other;
+    for (size_t i = record->version_count;
+         i > 0 && (other = spoken_after(history, record, i - 1, cluster.end_ns)) != NULL; i--) {
         if (other != version && other->life == version->life && !other->refused &&
             contradict(cluster, cluster_of(other))) {
             return "it was overwritten before, or another version of the key came back behind it";
@@ -214,9 +259,12 @@ static const char *check_version(const struct sim_history *history, const struct
         }
     }
     const struct gone_list *purges = &history->purges[record->server];
-    for (size_t i = 0; i < purges->count; i++) {
-        if (purges->items[i].sure && purges->items[i].life == version->life &&
-            contradict(cluster, purges->items[i].window)) {
+    for (size_t i = purges->count; i > 0; i--) {
+        const struct gone *purge = &purges->items[i - 1];
+        if (purge->window.begin_ns <= cluster.end_ns) {
+            break; /* and so did the earlier ones */
+        }
+        if (purge->sure && purge->life == version->life && contradict(cluster, purge->window)) {
             return "all was purged before";
         }
     }
@@ -225,8 +273,9 @@ static const char *check_version(const struct sim_history *history, const struct
 
 static const char *check_gone(const struct sim_history *history, const struct record *record,
                               uint32_t life, struct sim_window window) {
-    for (size_t i = 0; i < record->version_count; i++) {
-        const struct version *version = version_of(history, record->versions[i]);
+    const struct version *version;
+    for (size_t i = record->version_count;
+         i > 0 && (version = spoken_after(history, record, i - 1, window.end_ns)) != NULL; i--) {
         if (version->life == life && contradict(cluster_of(version), window)) {
             return "the key was there before and after";
         }
@@ -235,6 +284,18 @@ static const char *check_gone(const struct sim_history *history, const struct re
 }
 
 /* ---- what was seen ------------------------------------------------------------------------------------- */
+
+/* Newer versions of the key follow older ones in this, too. */
+static void speak(struct sim_history *history, const struct version *version, uint64_t at_ns) {
+    const struct record *record = version->record;
+    for (size_t i = version->index; i < record->version_count; i++) {
+        struct version *newer = &history->versions[record->versions[i]];
+        if (newer->spoken_ns >= at_ns) {
+            break;
+        }
+        newer->spoken_ns = at_ns;
+    }
+}
 
 static const char *seen(struct sim_history *history, uint32_t life, uint64_t number,
                         struct sim_window window) {
@@ -254,9 +315,9 @@ static const char *seen(struct sim_history *history, uint32_t life, uint64_t num
     }
     if (window.begin_ns > version->last_begin_ns) {
         version->last_begin_ns = window.begin_ns;
+        speak(history, version, window.begin_ns);
     }
-    const struct record *record = record_of(history, history->lives[life].server, version->key);
-    return check_version(history, record, version);
+    return check_version(history, version);
 }
 
 const char *sim_history_put_done(struct sim_history *history, uint32_t life, uint64_t version,
@@ -273,14 +334,33 @@ void sim_history_put_refused(struct sim_history *history, uint64_t version) {
     history->versions[version].refused = true;
 }
 
+/* The place of the first version of the key whose number is not less. */
+static size_t first_from(const struct record *record, uint64_t number) {
+    size_t low = 0, high = record->version_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (record->versions[middle] < number) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
 const char *sim_history_both(const struct sim_history *history, uint64_t version, uint64_t other) {
     const struct version *seen_one = version_of(history, version),
                          *seen_other = version_of(history, other);
-    for (uint64_t i = 0; i < seen_one->group_count; i++) {
-        const struct version *sibling = version_of(history, seen_one->group + i);
+    if (seen_one->group_count == 0 || seen_other->group == seen_one->group) {
+        return NULL;
+    }
+    const struct record *record = seen_other->record;
+    uint64_t end = seen_one->group + seen_one->group_count;
+    for (size_t i = first_from(record, seen_one->group);
+         i < record->version_count && record->versions[i] < end; i++) {
+        const struct version *sibling = version_of(history, record->versions[i]);
         bool is_known = sibling->first_end_ns != SIM_NEVER_NS; /* else it may yet be refused */
-        if (sibling->key == seen_other->key && is_known && seen_other->group != seen_one->group &&
-            seen_other->first_end_ns < sibling->begin_ns) {
+        if (is_known && seen_other->first_end_ns < sibling->begin_ns) {
             return "of one request's keys one shows what it wrote, and another what was there before";
         }
     }
@@ -298,20 +378,18 @@ static bool may_remove(const struct gone_list *list, uint32_t life, uint64_t fro
     return false;
 }
 
-/* Of those that were surely there when the window began, the one whose put began last. */
+/* Of those that were surely there when the window began, the one whose put began last: puts are in that order. */
 static const struct version *surely_there(const struct sim_history *history,
                                           const struct record *record, uint32_t life, uint64_t except,
                                           struct sim_window window) {
-    const struct version *last = NULL;
-    for (size_t i = 0; i < record->version_count; i++) {
-        const struct version *version = version_of(history, record->versions[i]);
-        if (record->versions[i] != except && version->life == life &&
-            version->first_end_ns < window.begin_ns &&
-            (last == NULL || version->begin_ns > last->begin_ns)) {
-            last = version;
+    for (size_t i = record->version_count; i > 0; i--) {
+        const struct version *version = version_of(history, record->versions[i - 1]);
+        if (record->versions[i - 1] != except && version->life == life &&
+            version->first_end_ns < window.begin_ns) {
+            return version;
         }
     }
-    return last;
+    return NULL;
 }
 
 const char *sim_history_absent(struct sim_history *history, uint32_t life, uint64_t key,
@@ -323,7 +401,7 @@ const char *sim_history_absent(struct sim_history *history, uint32_t life, uint6
     if (problem != NULL) {
         return problem;
     }
-    record->gone[record->gone_count++ % GONE_MAX] = (struct gone){life, true, window};
+    push_sure(record, (struct gone){life, true, window});
     const struct version *there = surely_there(history, record, life, except, window);
     if (there == NULL || may_remove(&record->removals, life, there->begin_ns, window.end_ns) ||
         may_remove(&history->purges[server], life, there->begin_ns, window.end_ns)) {
@@ -357,8 +435,11 @@ static bool may_be_there(const struct sim_history *history, const struct record 
         }
     }
     const struct gone_list *purges = &history->purges[record->server];
-    for (size_t i = 0; i < purges->count; i++) {
-        if (rules_out(&purges->items[i], life, version, window)) {
+    for (size_t i = purges->count; i > 0; i--) {
+        if (purges->items[i - 1].window.begin_ns <= version->first_end_ns) {
+            break;
+        }
+        if (rules_out(&purges->items[i - 1], life, version, window)) {
             return false;
         }
     }
@@ -378,7 +459,7 @@ static bool any_may_be_there(const struct sim_history *history, const struct rec
 
 bool sim_history_may_be_present(const struct sim_history *history, uint32_t life, uint64_t key,
                                 struct sim_window window) {
-    const struct record *record = *slot_of(history, history->lives[life].server, key);
+    const struct record *record = slot_of(history, history->lives[life].server, key)->record;
     return record != NULL && any_may_be_there(history, record, life, SIM_NO_VERSION, window);
 }
 
@@ -409,7 +490,7 @@ const char *sim_history_removed(struct sim_history *history, uint32_t life, uint
     struct record *record = record_of(history, history->lives[life].server, key);
     const struct gone gone = {life, true, window};
     record->removals.items[number] = gone;
-    record->gone[record->gone_count++ % GONE_MAX] = gone;
+    push_sure(record, gone);
     return check_gone(history, record, life, window);
 }
 
@@ -440,7 +521,7 @@ uint64_t sim_history_lost(const struct sim_history *history, uint32_t life) {
 
 uint64_t sim_history_candidate(const struct sim_history *history, unsigned server, uint64_t key,
                                size_t *cursor, uint64_t *bytes) {
-    const struct record *record = *slot_of(history, server, key);
+    const struct record *record = slot_of(history, server, key)->record;
     if (record == NULL || *cursor >= record->version_count) {
         return SIM_NO_VERSION;
     }

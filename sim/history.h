@@ -34,7 +34,7 @@ void sim_history_free(struct sim_history *history);
 /* A server starts. Returns the life's number, from 1. */
 uint32_t sim_history_life(struct sim_history *history, unsigned server);
 
-/* A put begins: it gets a version. */
+/* A put begins, not before those of the key that were told already: it gets a version. */
 uint64_t sim_history_put(struct sim_history *history, unsigned server, uint64_t key, uint64_t bytes,
                          uint64_t begin_ns);
 
@@ -57,7 +57,7 @@ const char *sim_history_absent(struct sim_history *history, uint32_t life, uint6
 const char *sim_history_present(struct sim_history *history, uint32_t life, uint64_t key,
                                 uint64_t except, struct sim_window window);
 
-/* A remove or a purge begins: from now on it may explain an absence. Returns its number, for its end. */
+/* A remove or a purge begins, not before the last one: from now on it may explain an absence. Returns its number, for its end. */
 uint64_t sim_history_remove(struct sim_history *history, unsigned server, uint64_t key,
                             uint64_t begin_ns);
 uint64_t sim_history_purge(struct sim_history *history, unsigned server, uint64_t begin_ns);

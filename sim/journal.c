@@ -1,5 +1,6 @@
 #include "sim/journal.h"
 
+#include <endian.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -97,13 +98,16 @@ void sim_journal_note(struct sim_journal *journal, enum sim_note note, uint64_t 
                       uint64_t c, uint64_t d, uint64_t e) {
     struct sim_journal_entry *entry = &journal->last[journal->count++ % SIM_JOURNAL_LINES];
     *entry = (struct sim_journal_entry){sim_fabric_now_ns(journal->fabric), note, {a, b, c, d, e}};
-    const uint64_t words[] = {entry->at_ns, note, a, b, c, d, e};
-    uint8_t bytes[sizeof(words)]; /* little-endian on every machine */
-    for (size_t i = 0; i < sizeof(bytes); i++) {
-        bytes[i] = (uint8_t)(words[i / 8] >> (8 * (i % 8)));
-    }
+    const uint64_t words[] = {/* the same bytes on every machine */
+                              htole64(entry->at_ns),
+                              htole64(note),
+                              htole64(a),
+                              htole64(b),
+                              htole64(c),
+                              htole64(d),
+                              htole64(e)};
     journal->digest = ist_hash((struct ist_hash_key){journal->digest, journal->count},
-                               ist_span_of(bytes, sizeof(bytes)));
+                               ist_span_of(words, sizeof(words)));
     if (journal->told) {
         write_entry(stdout, entry);
     }

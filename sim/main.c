@@ -1,5 +1,6 @@
 /* infinistore-sim: the real engine, store, wire and client in virtual time. */
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "sim/perf.h"
 #include "sim/policy.h"
 #include "sim/shrink.h"
+#include "sim/speed.h"
 #include "sim/sweep.h"
 
 static int run_seeds(const struct sim_command *command) {
@@ -32,7 +34,15 @@ static int run_seeds(const struct sim_command *command) {
     return EXIT_SUCCESS;
 }
 
+/* What one run frees the next one takes: the kernel is not asked for the same pages again and again. */
+static void keep_memory(void) {
+    (void)mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    (void)mallopt(M_TRIM_THRESHOLD, 256 << 20);
+    (void)mallopt(M_TOP_PAD, 1 << 20);
+}
+
 int main(int argc, char **argv) {
+    keep_memory();
     struct sim_command command;
     if (argc >= 2 && strcmp(argv[1], "policy") == 0) {
         return sim_policy_command(argc - 1, argv + 1);
@@ -52,6 +62,7 @@ int main(int argc, char **argv) {
     case SIM_TASK_SWEEP: return sim_sweep_command(&command);
     case SIM_TASK_SHRINK: return sim_shrink_command(&command);
     case SIM_TASK_CANARY: return sim_sweep_canaries(&command);
+    case SIM_TASK_SPEED: return sim_speed_command(&command);
     }
     return EXIT_FAILURE;
 }

@@ -13,6 +13,12 @@ void *sim_memory_new(size_t count, size_t bytes) {
     return memory;
 }
 
+void *sim_memory_raw(size_t bytes) {
+    void *memory = malloc(bytes == 0 ? 1 : bytes);
+    IST_ASSERT(memory != NULL);
+    return memory;
+}
+
 void *sim_memory_resize(void *memory, size_t count, size_t bytes) {
     void *resized = reallocarray(memory, count, bytes);
     IST_ASSERT(resized != NULL);

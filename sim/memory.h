@@ -10,6 +10,8 @@
 
 /* Memory that cannot be had aborts: a simulator that goes on without it proves nothing. Zeroed; free(). */
 void *sim_memory_new(size_t count, size_t bytes);
+/* The same, not zeroed: for what is written at once. */
+void *sim_memory_raw(size_t bytes);
 /* memory may be NULL; what is new is not zeroed. */
 void *sim_memory_resize(void *memory, size_t count, size_t bytes);
 

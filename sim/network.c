@@ -150,7 +150,7 @@ static void init_end(struct sim_connection *connection, enum sim_side side) {
     sim_event_init(&end->notice, run_notice, end);
     struct stream *stream = stream_to(connection, side);
     *stream = (struct stream){
-        .ring = sim_memory_new(connection->network->config.window_bytes, 1),
+        .ring = sim_memory_raw(connection->network->config.window_bytes),
         .end_at_ns = SIM_NEVER_NS,
     };
     sim_event_init(&stream->arrival, side == SIM_CLIENT ? run_arrival_at_client : run_arrival_at_server,

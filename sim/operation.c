@@ -1,5 +1,6 @@
 #include "sim/operation.h"
 
+#include <endian.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,29 +10,33 @@
 #include "sim/node.h"
 #include "sim/server.h"
 #include "sim/world.h"
-#include "workload/content.h"
 
 #define TOO_BIG_BYTES (1u << 20) /* a pool so large is not tried: it takes too long */
 
-static struct ist_span key_of(const struct sim_operation *operation, size_t i) {
-    return ist_span_of(operation->keys[i].data, operation->keys[i].bytes);
+struct ist_content sim_operation_content(const struct sim_operation *operation, size_t i,
+                                         uint64_t version) {
+    const uint64_t number = htole64(operation->spec->keys[i]);
+    return ist_content_of(ist_span_of(&number, sizeof(number)), version);
 }
 
 static void write_keys(struct sim_operation *operation, const struct sim_traffic *traffic) {
     const struct sim_spec *spec = operation->spec;
-    uint8_t key[IST_KEY_BYTES_MAX];
     size_t total = 0;
-    for (size_t i = 0; i < spec->count; i++) {
-        total += sim_traffic_write_key(traffic, spec->keys[i], key);
+    if (spec->count == 0) {
+        return;
     }
-    operation->key_bytes = sim_memory_new(total, 1);
-    operation->keys = sim_memory_new(spec->count, sizeof(struct ist_key));
-    uint8_t *at = operation->key_bytes;
+    operation->key_bytes = sim_memory_raw(spec->count * IST_KEY_BYTES_MAX);
+    operation->keys = sim_memory_raw(spec->count * sizeof(struct ist_key));
     for (size_t i = 0; i < spec->count; i++) {
-        size_t bytes = sim_traffic_write_key(traffic, spec->keys[i], key);
-        memcpy(at, key, bytes);
-        operation->keys[i] = (struct ist_key){at, bytes};
-        at += bytes;
+        operation->keys[i].bytes =
+            sim_traffic_write_key(traffic, spec->keys[i], operation->key_bytes + total);
+        total += operation->keys[i].bytes;
+    }
+    operation->key_bytes = sim_memory_resize(operation->key_bytes, total, 1); /* no byte too long */
+    const uint8_t *at = operation->key_bytes;
+    for (size_t i = 0; i < spec->count; i++) {
+        operation->keys[i].data = at;
+        at += operation->keys[i].bytes;
     }
 }
 
@@ -59,7 +64,7 @@ static void prepare_puts(struct sim_world *world, struct sim_operation *operatio
             .key = operation->keys[i], .value_bytes = bytes, .status = IST_DEVICE};
         total += bytes;
     }
-    operation->memory = sim_memory_new(total, 1);
+    operation->memory = sim_memory_raw((size_t)total);
     operation->memory_bytes = total;
     uint8_t *at = operation->memory;
     for (size_t i = 0; i < spec->count; i++) {
@@ -67,8 +72,7 @@ static void prepare_puts(struct sim_world *world, struct sim_operation *operatio
         uint64_t version = sim_history_put(world->history, spec->server, spec->keys[i],
                                            put->value_bytes, operation->window.begin_ns);
         operation->versions[i] = version;
-        ist_content_fill(ist_content_of(key_of(operation, i), version), 0, at,
-                         (size_t)put->value_bytes);
+        ist_content_fill(sim_operation_content(operation, i, version), 0, at, (size_t)put->value_bytes);
         put->value = at;
         at += put->value_bytes;
     }
@@ -91,7 +95,7 @@ static void prepare_gets(struct sim_world *world, struct sim_operation *operatio
             .key = operation->keys[i], .buffer_bytes = bytes, .status = IST_DEVICE};
         total += bytes;
     }
-    operation->memory = sim_memory_new(total, 1);
+    operation->memory = sim_memory_raw((size_t)total);
     operation->memory_bytes = total;
     memset(operation->memory, SIM_UNTOUCHED, total);
     uint8_t *at = operation->memory;

@@ -9,6 +9,7 @@
 #include "client/request.h"
 #include "sim/history.h"
 #include "sim/traffic.h"
+#include "workload/content.h"
 
 struct sim_channel;
 struct sim_world;
@@ -46,6 +47,10 @@ enum ist_status sim_operation_new(struct sim_world *world, struct sim_channel *c
                                   struct sim_spec *spec, uint64_t number, const struct ist_alloc *alloc,
                                   struct sim_operation **operation, struct ist_request **request);
 void sim_operation_free(struct sim_operation *operation);
+
+/* What a version of its ith key contains. The key's number stands for the key: it is shorter. */
+struct ist_content sim_operation_content(const struct sim_operation *operation, size_t i,
+                                         uint64_t version);
 
 /* The longest buffer of a GET: what follows a value in it stays untouched. */
 #define SIM_UNTOUCHED 0xa5u

@@ -15,7 +15,7 @@ static double seconds(void) {
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-static void add(struct sim_figures *sum, const struct sim_figures *figures) {
+void sim_figures_add(struct sim_figures *sum, const struct sim_figures *figures) {
     uint8_t bytes[8];
     for (unsigned i = 0; i < 8; i++) {
         bytes[i] = (uint8_t)(figures->digest >> (8 * i));
@@ -44,7 +44,7 @@ void sim_sweep_run(const struct sim_command *command, struct sim_sweep *sweep) {
         struct sim_figures figures;
         bool well = sim_child_wait(&ring[ended % command->jobs], &figures);
         if (well && !sweep->failed) {
-            add(&sweep->sum, &figures);
+            sim_figures_add(&sweep->sum, &figures);
             sweep->seeds++;
         } else if (!well && !sweep->failed) {
             sweep->failed = true;

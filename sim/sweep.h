@@ -11,8 +11,11 @@ struct sim_sweep {
     uint64_t seeds;       /* that were run */
     uint64_t failed_seed; /* the least of those that failed, when `failed` */
     bool failed;
-    struct sim_figures sum; /* of those that did not; its digest is of all of theirs, in order */
+    struct sim_figures sum; /* of those that did not */
 };
+
+/* The sum's digest is of all that were added, in order. */
+void sim_figures_add(struct sim_figures *sum, const struct sim_figures *figures);
 
 /* Until one fails. */
 void sim_sweep_run(const struct sim_command *command, struct sim_sweep *sweep);

@@ -49,6 +49,10 @@ static void init(struct sim_world *world, const struct sim_options *options) {
     if (options->operations > 0) {
         world->plan.operations = options->operations;
     }
+    if (options->calm) {
+        world->plan.rdma = false;
+        world->plan.faults_max = 0;
+    }
     if (options->trace != NULL) {
         world->plan.workload = SIM_WORKLOAD_TRACE;
     }

@@ -34,6 +34,7 @@ struct sim_options {
     bool log;                                     /* tell everything */
     struct sim_mask skip_operations, skip_faults; /* as if they had not been drawn */
     uint64_t operations;                          /* 0: as many as the seed says */
+    bool calm;                                    /* no faults, no RDMA, whatever the seed says */
     const struct sim_blocks *trace;               /* NULL: the seed's workload */
     const char *replay;                           /* what to print when it fails */
 };

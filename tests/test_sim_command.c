@@ -41,6 +41,12 @@ static void test_parse__good__understood(void **state) {
     assert_true(sim_mask_has(&command.skip_operations, 17));
     assert_false(sim_mask_has(&command.skip_operations, 18));
     assert_false(sim_mask_has(&command.skip_faults, 0));
+    assert_false(command.calm);
+    assert_int_equal(parse(&command, "run --seed 3 --calm"), 0);
+    assert_true(command.calm);
+    assert_int_equal(parse(&command, "speed"), 0);
+    assert_int_equal(command.task, SIM_TASK_SPEED);
+    assert_true(command.calm && command.from == 1 && command.to > 100);
 }
 
 static void test_parse__bad__refused(void **state) {
@@ -86,7 +92,7 @@ static void test_replay__parsed_again__the_same(void **state) {
     (void)state;
     static struct sim_command command, again;
     char line[SIM_REPLAY_BYTES];
-    assert_int_equal(parse(&command, "sweep --seeds 1..9 --canary lost-pin --operations 50 "
+    assert_int_equal(parse(&command, "sweep --seeds 1..9 --canary lost-pin --operations 50 --calm "
                                      "--skip-operations 0-9,17 --skip-faults 3"),
                      0);
     sim_command_replay(&command, 7, line);
@@ -96,6 +102,7 @@ static void test_replay__parsed_again__the_same(void **state) {
     assert_true(again.from == 7 && again.to == 7);
     assert_int_equal(again.canary, command.canary);
     assert_int_equal(again.operations, 50);
+    assert_true(again.calm);
     assert_memory_equal(&again.skip_operations, &command.skip_operations,
                         sizeof(command.skip_operations));
     assert_memory_equal(&again.skip_faults, &command.skip_faults, sizeof(command.skip_faults));

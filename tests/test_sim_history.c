@@ -197,7 +197,7 @@ static void test_both__new_beside_old__refused(void **state) {
     assert_null(sim_history_put_done(f->history, f->life, second, window(20, 30)));
     assert_non_null(sim_history_both(f->history, first, old));
     assert_null(sim_history_both(f->history, old, first)); /* it came alone */
-    uint64_t newer = sim_history_put(f->history, SERVER, KEY + 1, 100, 15);
+    uint64_t newer = sim_history_put(f->history, SERVER, KEY + 1, 100, 20);
     assert_null(
         sim_history_both(f->history, first, newer)); /* which of the two was first nobody knows */
 }

@@ -14,8 +14,8 @@ void hca_clock_fini(struct hca_clock *clock) {
 bool hca_clock_reserve(struct hca_clock *clock, size_t more) {
     if (clock->reserved + more > clock->room) {
         size_t room = 2 * (clock->reserved + more);
-        struct hca_event **heap =
-            ist_resize_array(clock->alloc, clock->heap, room, sizeof(struct hca_event *));
+        struct hca_place *heap =
+            ist_resize_array(clock->alloc, clock->heap, room, sizeof(struct hca_place));
         if (heap == NULL) {
             return false;
         }
@@ -31,19 +31,20 @@ void hca_clock_unreserve(struct hca_clock *clock, size_t fewer) {
     clock->reserved -= fewer;
 }
 
-static bool is_before(const struct hca_event *a, const struct hca_event *b) {
-    if (a->at_ns != b->at_ns) {
-        return a->at_ns < b->at_ns;
+static bool is_before(struct hca_place a, struct hca_place b) {
+    if (a.at_ns != b.at_ns) {
+        return a.at_ns < b.at_ns;
     }
-    return a->tie != b->tie ? a->tie < b->tie : a->serial < b->serial;
+    return a.event->tie != b.event->tie ? a.event->tie < b.event->tie
+                                        : a.event->serial < b.event->serial;
 }
 
-static void put(struct hca_clock *clock, size_t place, struct hca_event *event) {
+static void put(struct hca_clock *clock, size_t place, struct hca_place event) {
     clock->heap[place - 1] = event;
-    event->place = place;
+    event.event->place = place;
 }
 
-static void sift_up(struct hca_clock *clock, struct hca_event *event, size_t place) {
+static void sift_up(struct hca_clock *clock, struct hca_place event, size_t place) {
     while (place > 1 && is_before(event, clock->heap[place / 2 - 1])) {
         put(clock, place, clock->heap[place / 2 - 1]);
         place /= 2;
@@ -51,7 +52,7 @@ static void sift_up(struct hca_clock *clock, struct hca_event *event, size_t pla
     put(clock, place, event);
 }
 
-static void sift_down(struct hca_clock *clock, struct hca_event *event, size_t place) {
+static void sift_down(struct hca_clock *clock, struct hca_place event, size_t place) {
     for (size_t child = 2 * place; child <= clock->events; child = 2 * place) {
         if (child < clock->events && is_before(clock->heap[child], clock->heap[child - 1])) {
             child++;
@@ -72,7 +73,7 @@ void hca_clock_schedule(struct hca_clock *clock, struct hca_event *event, uint64
     event->tie = tie;
     event->serial = clock->serial++;
     clock->events++;
-    sift_up(clock, event, clock->events);
+    sift_up(clock, (struct hca_place){event->at_ns, event}, clock->events);
 }
 
 void hca_clock_cancel(struct hca_clock *clock, struct hca_event *event) {
@@ -80,11 +81,11 @@ void hca_clock_cancel(struct hca_clock *clock, struct hca_event *event) {
     if (place == 0) {
         return;
     }
-    IST_ASSERT(clock->heap[place - 1] == event);
+    IST_ASSERT(clock->heap[place - 1].event == event);
     event->place = 0;
-    struct hca_event *last = clock->heap[clock->events - 1];
+    struct hca_place last = clock->heap[clock->events - 1];
     clock->events--;
-    if (last == event) {
+    if (last.event == event) {
         return;
     }
     if (place > 1 && is_before(last, clock->heap[place / 2 - 1])) {
@@ -98,7 +99,7 @@ struct hca_event *hca_clock_next(struct hca_clock *clock) {
     if (clock->events == 0) {
         return NULL;
     }
-    struct hca_event *event = clock->heap[0];
+    struct hca_event *event = clock->heap[0].event;
     clock->now_ns = event->at_ns;
     hca_clock_cancel(clock, event);
     return event;

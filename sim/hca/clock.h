@@ -17,11 +17,16 @@ struct hca_event {
     void (*fire)(struct hca_event *event);
 };
 
+struct hca_place {
+    uint64_t at_ns; /* the event's: most comparisons need no more */
+    struct hca_event *event;
+};
+
 struct hca_clock {
     const struct ist_alloc *alloc;
     uint64_t now_ns;
     uint64_t serial;
-    struct hca_event **heap;
+    struct hca_place *heap;
     size_t events, room, reserved;
 };
 

@@ -332,7 +332,7 @@ uint64_t ist_hca_now_ns(const struct ist_hca *hca) {
 
 uint64_t ist_hca_next_ns(const struct ist_hca *hca) {
     hca_enter();
-    uint64_t next_ns = hca->clock.events > 0 ? hca->clock.heap[0]->at_ns : UINT64_MAX;
+    uint64_t next_ns = hca->clock.events > 0 ? hca->clock.heap[0].at_ns : UINT64_MAX;
     hca_leave();
     return next_ns;
 }
@@ -354,7 +354,7 @@ uint64_t ist_hca_run(struct ist_hca *hca, uint64_t steps) {
 void ist_hca_advance(struct ist_hca *hca, uint64_t ns) {
     hca_enter();
     uint64_t until = hca->clock.now_ns + ns;
-    while (hca->clock.events > 0 && hca->clock.heap[0]->at_ns <= until && step(hca)) {
+    while (hca->clock.events > 0 && hca->clock.heap[0].at_ns <= until && step(hca)) {
     }
     hca->clock.now_ns = until;
     hca_leave();

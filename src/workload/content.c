@@ -64,6 +64,10 @@ void ist_content_fill(struct ist_content content, uint64_t offset, void *buffer,
             chunk.counter[i] += CHUNK_STEP;
         }
     }
+    for (; bytes - at >= sizeof(uint64_t); at += sizeof(uint64_t)) {
+        uint64_t word = word_at(content, (offset + at) / sizeof(word));
+        memcpy(out + at, &word, sizeof(word));
+    }
     for (; at < bytes; at++) {
         out[at] = ist_content_byte(content, offset + at);
     }
@@ -95,6 +99,13 @@ size_t ist_content_verify(struct ist_content content, uint64_t offset, const voi
             chunk.counter[i] += CHUNK_STEP;
         }
         if ((wrong[0] | wrong[1]) != 0) {
+            return first_difference(content, offset, in, at, bytes);
+        }
+    }
+    for (; bytes - at >= sizeof(uint64_t); at += sizeof(uint64_t)) {
+        uint64_t word;
+        memcpy(&word, in + at, sizeof(word));
+        if (word != word_at(content, (offset + at) / sizeof(word))) {
             break;
         }
     }
