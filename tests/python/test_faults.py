@@ -123,24 +123,23 @@ def test_call_that_waits_for_its_turn__cancelled_or_out_of_time__ends_at_once(ow
     """The library has nothing of it yet: there is nothing to wait for."""
 
     async def run(connection):
-        flood = [asyncio.ensure_future(connection.exists_batch_async(["k"], timeout=2.0)) for _ in range(128)]
+        flood = [asyncio.ensure_future(connection.exists_batch_async(["k"])) for _ in range(128)]
         await asyncio.sleep(0)
         waiting = asyncio.ensure_future(connection.exists_batch_async(["k"]))
-        start = time.monotonic()
         with pytest.raises(infinistore.InfiniStoreException, match="in flight") as caught:
             await connection.exists_batch_async(["k"], timeout=0.05)
         assert caught.value.status is Status.TIMEOUT
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        assert time.monotonic() - start < 1.5
+        assert not any(call.done() for call in flood)
+        own_server.kill()
         results = await asyncio.gather(*flood, return_exceptions=True)
-        assert {result.status for result in results} == {Status.TIMEOUT}
+        assert {result.status for result in results} == {Status.PEER}
 
     with infinistore.InfinityConnection(own_server.config()) as connection:
         own_server.process.send_signal(signal.SIGSTOP)
         asyncio.run(run(connection))
-        own_server.process.send_signal(signal.SIGCONT)
 
 
 def test_stranger__that_speaks_something_else__is_told_from_a_server():

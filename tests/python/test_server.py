@@ -10,7 +10,7 @@ import textwrap
 import pytest
 
 import infinistore
-from conftest import free_port, wait_for
+from conftest import free_ports, wait_for
 from infinistore.daemon import daemon_path
 
 
@@ -82,7 +82,7 @@ except infinistore.InfiniStoreException as error:
 
 
 def test_register_server__serves_until_the_process_ends():
-    service, manage = free_port(), free_port()
+    service, manage = free_ports(2)
     command = [sys.executable, "-c", textwrap.dedent(SCRIPT), str(service), str(manage)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

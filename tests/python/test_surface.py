@@ -246,9 +246,9 @@ def test_connect__ipv6_literal__works():
 
 
 def test_connect__nobody_there__raises_and_says_where(server):
-    from conftest import free_port
+    from conftest import free_ports
 
-    port = free_port()
+    (port,) = free_ports(1)
     connection = infinistore.InfinityConnection(server.config(service_port=port))
     with pytest.raises(infinistore.InfiniStoreException, match=str(port)):
         connection.connect()

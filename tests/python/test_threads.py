@@ -199,7 +199,7 @@ def test_close__from_the_loop_itself__stops_watching(server):
 def test_close__while_a_thread_is_in_a_call__waits_for_nobody(own_server, loop_thread):
     """What is in flight on a loop then ends with the thread's call."""
     before = len(os.listdir("/proc/self/fd"))
-    connection = infinistore.InfinityConnection(own_server.config(request_timeout=1.0))
+    connection = infinistore.InfinityConnection(own_server.config(request_timeout=60.0))
     connection.connect()
     own_server.process.send_signal(signal.SIGSTOP)
     with concurrent.futures.ThreadPoolExecutor(2) as executor:
@@ -209,17 +209,17 @@ def test_close__while_a_thread_is_in_a_call__waits_for_nobody(own_server, loop_t
         time.sleep(0.05)  # let them send: there is no other sign of it
         start = time.monotonic()
         connection.close()
-        assert time.monotonic() - start < 0.5
+        assert time.monotonic() - start < 30  # not by their deadline
+        own_server.kill()
         for future in asked:
             with pytest.raises(infinistore.InfiniStoreException):
                 future.result(20)
-    own_server.process.send_signal(signal.SIGCONT)
     wait_for(lambda: len(os.listdir("/proc/self/fd")) == before)
 
 
 def test_cancel__takes_effect_when_the_memory_is_free_again(own_server, loop_thread):
     buffer = bytearray(1 << 20)
-    with infinistore.InfinityConnection(own_server.config(request_timeout=1.0)) as connection:
+    with infinistore.InfinityConnection(own_server.config()) as connection:
         connection.register_mr(address(buffer), len(buffer))
         own_server.process.send_signal(signal.SIGSTOP)
 
@@ -232,11 +232,11 @@ def test_cancel__takes_effect_when_the_memory_is_free_again(own_server, loop_thr
                 task.cancel()
             await asyncio.sleep(0.01)
             assert not task.done()  # the library may still read from the buffer
+            own_server.process.send_signal(signal.SIGCONT)
             with pytest.raises(asyncio.CancelledError):
                 await task
 
         loop_thread.run(cancelled_twice()).result(20)
-        own_server.process.send_signal(signal.SIGCONT)
         connection.ping()
 
 
