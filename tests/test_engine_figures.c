@@ -52,6 +52,7 @@ static void test_stats__gauges__are_those_of_the_store(void **state) {
     ist_engine_stats(world.engine, &stats);
     assert_int_equal(stats.pool_bytes, 64 << 10);
     assert_int_equal(stats.pool_bytes_max, 64 << 10);
+    assert_int_equal(stats.pool_target_bytes, 64 << 10); /* nobody told anything else */
     assert_int_equal(stats.reserved_bytes, 1536);
     assert_int_equal(stats.committed_bytes, 1024);
     assert_int_equal(stats.doomed_bytes, 3072);

@@ -3,6 +3,7 @@
 #include "tests/support.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -27,6 +28,7 @@ static struct {
     struct ist_loop *loop;
     int control_fd;
     int controls;
+    atomic_ullong available_bytes; /* of the machine, as the memory is told: by its thread, too */
 } f;
 
 static void keep_line(void *context, enum ist_log_level level, uint64_t session, const char *message) {
@@ -39,7 +41,7 @@ static void keep_line(void *context, enum ist_log_level level, uint64_t session,
 
 static uint64_t available(void *context) {
     (void)context;
-    return UINT64_MAX;
+    return f.available_bytes;
 }
 
 static void accepted(void *context, int fd) {
@@ -109,6 +111,7 @@ static int setup(void **state) {
     (void)state;
     memset(&f, 0, sizeof(f));
     failing_alloc_init(&f.failing, 0);
+    f.available_bytes = UINT64_MAX;
     f.log = (struct ist_log){.level = IST_LOG_DEBUG, .write = keep_line};
     f.ev = ev_loop_new(EVFLAG_AUTO);
     assert_non_null(f.ev);
@@ -201,13 +204,21 @@ static void test_run__command__handled(void **state) {
     assert_int_equal(f.controls, 1);
 }
 
+static uint64_t target_now(void) {
+    struct ist_stats stats;
+    ist_engine_stats(f.engine, &stats);
+    return stats.pool_target_bytes;
+}
+
 static void test_run__more_memory__the_store_has_it(void **state) {
     (void)state;
     make(5 * HUGE, 5 * HUGE, 0, &(struct ist_loop_config){.drain_timeout_ns = FAR_NS});
     while (usage_now().pool_bytes < 5 * HUGE) {
+        assert_int_equal(target_now(), 5 * HUGE); /* who waits for it knows that it comes */
         ev_run(f.ev, EVRUN_ONCE);
     }
     assert_int_equal(usage_now().pool_bytes, 5 * HUGE);
+    assert_int_equal(target_now(), 5 * HUGE);
 }
 
 static void put_key(char name, uint64_t bytes) {
@@ -227,8 +238,28 @@ static void test_run__pool_nearly_full_and_may_grow__grows(void **state) {
     while (usage_now().pool_bytes < 3 * HUGE) {
         ev_run(f.ev, EVRUN_ONCE);
     }
+    assert_int_equal(target_now(), 3 * HUGE);
     assert_int_equal(usage_now().pool_bytes, 3 * HUGE);
     assert_int_equal(usage_now().evicted_entries, 0);
+}
+
+/* What does not come is not announced any longer. */
+static void test_run__machine_has_no_more__target_is_what_is_there(void **state) {
+    (void)state;
+    const struct ist_loop_config config = {
+        .drain_timeout_ns = FAR_NS,
+        .upkeep = {.auto_increase = true, .increase_bytes = 2 * HUGE, .increase_threshold = 0.5}};
+    struct ist_memory_state memory = {0};
+    make(HUGE, 8 * HUGE, 0, &config);
+    put_key('a', HUGE * 3 / 4);
+    f.available_bytes = 0;
+    while (memory.refusals == 0) {
+        ev_run(f.ev, EVRUN_ONCE);
+        ist_memory_state(f.memory, &memory);
+    }
+    ev_run(f.ev, EVRUN_ONCE);
+    assert_int_equal(target_now(), HUGE);
+    assert_int_equal(usage_now().pool_bytes, HUGE);
 }
 
 static void test_run__above_the_eviction_threshold__thinned_out(void **state) {
@@ -269,6 +300,7 @@ int main(void) {
         TEST(test_run__handshake_never_comes__its_deadline_ends_it),
         TEST(test_run__command__handled),
         TEST(test_run__more_memory__the_store_has_it),
+        TEST(test_run__machine_has_no_more__target_is_what_is_there),
         TEST(test_run__pool_nearly_full_and_may_grow__grows),
         TEST(test_run__above_the_eviction_threshold__thinned_out),
         TEST(test_new__no_memory__nothing_taken_over),

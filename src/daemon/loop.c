@@ -57,20 +57,19 @@ static void on_memory(struct ev_loop *ev, ev_io *io, int revents) {
     (void)ev;
     (void)revents;
     struct ist_loop *loop = io->data;
-    uint64_t bytes = ist_memory_take(loop->config.memory);
-    if (bytes == 0) {
-        return;
-    }
-    enum ist_status status = ist_store_grow(loop->config.store, bytes);
+    uint64_t bytes = ist_memory_take(loop->config.memory); /* 0: it was told that there is no more */
+    enum ist_status status = bytes == 0 ? IST_OK : ist_store_grow(loop->config.store, bytes);
     if (status != IST_OK) {
         ist_log_error(loop->config.log, 0, "the pool cannot use %" PRIu64 " bytes more: %s", bytes,
                       ist_status_text(status));
         ev_io_stop(loop->config.ev, &loop->memory);
+        ist_engine_set_pool_target(loop->config.engine, 0);
         return;
     }
     struct ist_memory_state state;
     ist_memory_state(loop->config.memory, &state);
-    if (state.ready_bytes == state.target_bytes) {
+    ist_engine_set_pool_target(loop->config.engine, state.target_bytes);
+    if (bytes > 0 && state.ready_bytes == state.target_bytes) {
         char text[IST_SIZE_TEXT_MAX];
         ist_log_info(loop->config.log, 0, "the pool has its %s",
                      ist_size_text(state.ready_bytes, text));
@@ -94,6 +93,7 @@ static void on_grow(struct ev_loop *ev, ev_timer *timer, int revents) {
         char text[IST_SIZE_TEXT_MAX];
         ist_log_info(loop->config.log, 0, "the pool grows to %s", ist_size_text(bytes, text));
         ist_memory_grow(loop->config.memory, bytes);
+        ist_engine_set_pool_target(loop->config.engine, bytes);
     }
 }
 
@@ -172,6 +172,9 @@ enum ist_status ist_loop_new(const struct ist_loop_config *config, struct ist_lo
     if (new == NULL) {
         return IST_NO_MEMORY;
     }
+    struct ist_memory_state state;
+    ist_memory_state(config->memory, &state);
+    ist_engine_set_pool_target(config->engine, state.target_bytes);
     new->config = *config;
     new->armed_ns = IST_NEVER_NS;
     init_watchers(new);

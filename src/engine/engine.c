@@ -123,12 +123,18 @@ bool ist_engine_is_draining(const struct ist_engine *engine) {
 
 /* ---- figures and check ------------------------------------------------------------------------------ */
 
+void ist_engine_set_pool_target(struct ist_engine *engine, uint64_t bytes) {
+    engine->pool_target_bytes = bytes;
+}
+
 void ist_engine_stats(const struct ist_engine *engine, struct ist_stats *stats) {
     struct ist_store_usage usage;
     ist_store_usage(engine->store, &usage);
     *stats = engine->stats;
     stats->pool_bytes = usage.pool_bytes;
     stats->pool_bytes_max = usage.pool_bytes_max;
+    stats->pool_target_bytes =
+        engine->pool_target_bytes > usage.pool_bytes ? engine->pool_target_bytes : usage.pool_bytes;
     stats->free_bytes = usage.free_bytes;
     stats->reserved_bytes = usage.reserved_bytes;
     stats->committed_bytes = usage.committed_bytes;

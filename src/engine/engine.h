@@ -52,6 +52,10 @@ void ist_engine_drain(struct ist_engine *engine, uint64_t now_ns);
 
 bool ist_engine_is_draining(const struct ist_engine *engine);
 
+/* What the edge makes the pool grow to at the moment, for the figures only: whoever waits for memory sees whether more will
+ * come by itself. Untold, or less than there is: the pool's size. */
+void ist_engine_set_pool_target(struct ist_engine *engine, uint64_t bytes);
+
 /* Snapshot, gauges of the store included. */
 void ist_engine_stats(const struct ist_engine *engine, struct ist_stats *stats);
 

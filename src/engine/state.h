@@ -34,6 +34,7 @@ struct ist_engine {
     struct ist_engine_config config; /* with its defaults filled in */
     struct ist_store *store;         /* borrowed */
     struct ist_stats stats;          /* counters; gauges are filled in by the snapshot */
+    uint64_t pool_target_bytes;      /* as the edge has told */
     struct ist_timers timers;
     struct ist_scratch scratch;
     struct ist_session *sessions, *changed;

@@ -86,6 +86,8 @@ static const struct figure figures[] = {
     GAUGE("pool_bytes", "{state=\"committed\"}", committed_bytes, POOL_HELP),
     GAUGE("pool_bytes", "{state=\"doomed\"}", doomed_bytes, POOL_HELP),
     GAUGE("pool_size_bytes", "", pool_bytes, "Size of the pool: the sum of its states."),
+    GAUGE("pool_target_bytes", "", pool_target_bytes,
+          "What the pool grows to at the moment; its size when all of that is there."),
     GAUGE("pool_limit_bytes", "", pool_bytes_max, "What the pool may grow to."),
     GAUGE("pool_largest_free_bytes", "", largest_free_bytes,
           "The largest block that fits without eviction."),

@@ -35,6 +35,7 @@ struct ist_stats {
     uint64_t pool_bytes, pool_bytes_max, free_bytes, reserved_bytes, committed_bytes, doomed_bytes;
     uint64_t largest_free_bytes, value_bytes, keys_stored, pinned_entries, metadata_bytes;
     uint64_t evicted_entries, evicted_bytes; /* counters of the store */
+    uint64_t pool_target_bytes;              /* gauge: what the pool grows to at the moment */
 };
 
 enum ist_metric_kind { IST_METRIC_COUNTER, IST_METRIC_GAUGE, IST_METRIC_HISTOGRAM };

@@ -10,8 +10,8 @@
 #include "tools/bench_clock.h"
 #include "tools/bench_load.h"
 
-#define PAUSE_NS 10000000                /* while the server's pool grows */
-#define PATIENCE_NS (3 * IST_NS_PER_SEC) /* when it does not: it may be one that grows on demand */
+#define PAUSE_NS 10000000                 /* while the server's pool grows */
+#define PATIENCE_NS (60 * IST_NS_PER_SEC) /* when it does not, although it says so */
 
 static double metric(const struct ist_metrics *metrics, const char *name) {
     for (size_t i = 0; i < metrics->count; i++) {
@@ -22,9 +22,9 @@ static double metric(const struct ist_metrics *metrics, const char *name) {
     return 0;
 }
 
-/* The pool: as large as it is, as it may become, and how much of it is in use. */
+/* The pool: as large as it is, as it becomes by itself, and how much of it is in use. */
 struct look {
-    double bytes, limit_bytes, used_bytes;
+    double bytes, target_bytes, used_bytes;
 };
 
 static enum ist_status look(struct ist_client *client, struct look *look) {
@@ -32,7 +32,7 @@ static enum ist_status look(struct ist_client *client, struct look *look) {
     enum ist_status status = ist_stat(client, &metrics, 0);
     if (status == IST_OK) {
         look->bytes = metric(metrics, "infinistore_pool_size_bytes");
-        look->limit_bytes = metric(metrics, "infinistore_pool_limit_bytes");
+        look->target_bytes = metric(metrics, "infinistore_pool_target_bytes");
         look->used_bytes = look->bytes - metric(metrics, "infinistore_pool_bytes{state=\"free\"}");
         ist_metrics_free(metrics);
     }
@@ -45,7 +45,7 @@ static enum ist_status wait_for_pool(struct ist_client *client, double wanted_by
     *bytes = 0;
     uint64_t grown_ns = ist_bench_now_ns();
     enum ist_status status = look(client, &now);
-    while (status == IST_OK && now.bytes < wanted_bytes && now.bytes < now.limit_bytes &&
+    while (status == IST_OK && now.bytes < wanted_bytes && now.bytes < now.target_bytes &&
            ist_bench_now_ns() - grown_ns < PATIENCE_NS) {
         if (now.bytes > *bytes) {
             grown_ns = ist_bench_now_ns();
