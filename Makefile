@@ -53,8 +53,9 @@ DOCTOR := doctor doctor_connect doctor_device doctor_findings doctor_json doctor
 # the simulator
 HCA := async channel clock completion device fabric fault memory names number payload port post \
        queue_pair receive requester responder srq transition
-SIM := blocks calibrate canary checker child coda command fabric fault hardware history journal memory model network
-SIM += node operation optimum perf perf_command perf_report plan plot policy policy_command rdma rdma_fabric
+SIM := arena blocks calibrate canary checker child coda command fabric fault hardware history journal memory model network
+SIM += node operation optimum order order_cases order_client order_judge order_rig order_script order_search
+SIM += orders orders_command perf perf_command perf_report plan plot policy policy_command rdma rdma_fabric
 SIM += server shrink speed sweep traffic world
 
 TESTS :=
@@ -179,6 +180,7 @@ TESTS += test_sim_network
 TESTS += test_sim_policy
 TESTS += test_sim_perf
 TESTS += test_sim_command
+TESTS += test_sim_orders
 TESTS += test_sim_calibrate
 # tools: replay
 TESTS += test_replay_jobs

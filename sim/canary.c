@@ -4,6 +4,7 @@
 
 /* The wrappers below have no argument that could tell. */
 static enum sim_canary set;
+static unsigned calls, one_in = 40;
 
 static const char *const names[SIM_CANARIES] = {
     [SIM_CANARY_NONE] = "none",
@@ -49,4 +50,13 @@ void sim_canary_set(enum sim_canary canary) {
 
 bool sim_canary_is(enum sim_canary canary) {
     return set == canary;
+}
+
+void sim_canary_count_anew(unsigned period) {
+    calls = 0;
+    one_in = period;
+}
+
+bool sim_canary_strikes(void) {
+    return ++calls % one_in == 0;
 }

@@ -41,4 +41,9 @@ enum sim_canary sim_canary_find(const char *name);
 void sim_canary_set(enum sim_canary canary);
 bool sim_canary_is(enum sim_canary canary);
 
+/* Some bugs strike at one call in some. Counts from here on, one in so many; in 40 before that is called. */
+void sim_canary_count_anew(unsigned period);
+/* Is it this one? */
+bool sim_canary_strikes(void);
+
 #endif

@@ -13,7 +13,6 @@
 #include "store/store.h"
 #include "wire/frame.h"
 
-#define SOME 40u /* one in so many */
 #define HELD_MAX 4096u
 #define KEYS_MAX 256u
 
@@ -37,7 +36,6 @@ static struct known {
 static size_t known_next;
 
 static uint8_t *reserved_reply;
-static unsigned replies;
 
 /* ---- pins ---------------------------------------------------------------------------------------------- */
 
@@ -246,7 +244,7 @@ WRAPPED(uint8_t *, ist_outbox_reserve, struct ist_outbox *outbox, size_t bytes) 
 
 WRAPPED(void, ist_outbox_commit, struct ist_outbox *outbox, size_t bytes, enum ist_operation operation,
         uint64_t begin_ns) {
-    bool one_of_some = ++replies % SOME == 0;
+    bool one_of_some = sim_canary_strikes();
     uint8_t copy[IST_FRAME_BYTES + 64];
     bool again = one_of_some && sim_canary_is(SIM_CANARY_DOUBLE_REPLY) && bytes <= sizeof(copy);
     if (one_of_some && sim_canary_is(SIM_CANARY_LOST_REPLY)) {

@@ -16,6 +16,7 @@ static const char usage[] =
     "       infinistore-sim canary --seeds A..B          is each known bug found by one of them?\n"
     "       infinistore-sim speed [--seeds A..B]         calm runs, and how many keys a second that "
     "were\n"
+    "       infinistore-sim orders ...                   all orders of events (--help)\n"
     "       infinistore-sim policy TRACE ...             hit ratios of cache policies (--help)\n"
     "       infinistore-sim perf [TRACE] ...             what a store would bring a cluster (--help)\n"
     "       infinistore-sim calibrate FILE               how near it is to what the bench measured\n"

@@ -7,6 +7,7 @@
 
 #include "sim/calibrate.h"
 #include "sim/command.h"
+#include "sim/orders.h"
 #include "sim/perf.h"
 #include "sim/policy.h"
 #include "sim/shrink.h"
@@ -52,6 +53,9 @@ int main(int argc, char **argv) {
     }
     if (argc >= 2 && strcmp(argv[1], "calibrate") == 0) {
         return sim_calibrate_command(argc - 1, argv + 1);
+    }
+    if (argc >= 2 && strcmp(argv[1], "orders") == 0) {
+        return sim_orders_command(argc - 1, argv + 1);
     }
     int outcome = sim_command_parse(&command, argc, argv);
     if (outcome != 0) {
