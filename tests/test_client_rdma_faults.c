@@ -335,6 +335,13 @@ static void recover(enum blow blow) {
     }
 }
 
+/* Does the client say that this is why it has no RDMA? */
+static bool is_why(const char *text) {
+    char why[300];
+    ist_client_why_tcp(f.client, why, sizeof(why));
+    return strstr(why, text) != NULL;
+}
+
 static void test_blows__in_flight__peer_then_as_before(void **state) {
     (void)state;
     for (enum blow blow = 0; blow < BLOWS; blow++) {
@@ -361,6 +368,9 @@ static void test_blows__in_flight__peer_then_as_before(void **state) {
             }
             assert_true(waiting.status == IST_OK || waiting.status == IST_PEER);
             ended += waiting.status == IST_PEER;
+            /* What is noticed first, the event or its consequences, is as it comes. */
+            assert_true(waiting.status == IST_OK || blow < PORT_DOWN || is_why("down") ||
+                        is_why("failed"));
             uncut(blow);
             (void)ist_hca_run(house_hca(), 3000);
             assert_all_filled(f.memory, 8000);
@@ -413,6 +423,46 @@ static void test_queue__cannot_be_looked_at_or_armed__all_are_told(void **state)
         end();
     }
     assert_true(nth > 3 && !has_failed);
+}
+
+/* A call of the client's own fails in mid-life: it says which, until there is RDMA again. */
+static void test_call_of_ours__fails_in_flight__said(void **state) {
+    (void)state;
+    static const struct {
+        unsigned calls;
+        const char *said;
+    } cases[] = {{IST_HCA_CALL_SEND, "requests cannot be posted"},
+                 {IST_HCA_CALL_RECEIVE, "receive buffer cannot be posted"},
+                 {IST_HCA_CALL_ARM, "cannot be armed"},
+                 {IST_HCA_CALL_POLL, "cannot be polled: -5"}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        begin((struct house_options){.seed = 80 + i});
+        assert_true(is_why(""));
+        house_park();
+        struct waiting waiting = {0};
+        assert_int_equal(ist_ping_async(f.client, 0, on_done, &waiting), IST_OK);
+        for (unsigned turn = 0; turn < 40; turn++) {
+            house_turn(); /* the answer is on its way: all calls from now on are the client's */
+            (void)ist_hca_run(house_hca(), 4);
+        }
+        ist_hca_fail_nth(house_hca(), cases[i].calls, 1);
+        if (cases[i].calls == IST_HCA_CALL_SEND) {
+            struct waiting refused = {0};
+            assert_int_equal(ist_ping_async(f.client, 0, on_done, &refused), IST_OK);
+            (void)ist_client_process(f.client);
+            assert_int_equal(refused.status, IST_PEER);
+        }
+        for (unsigned turn = 0; turn < 40 && ist_hca_failed(house_hca()) == NULL; turn++) {
+            (void)ist_client_process(f.client);
+        }
+        assert_non_null(ist_hca_failed(house_hca()));
+        ist_hca_fail_nth(house_hca(), 0, 0);
+        assert_true(is_why(cases[i].said));
+        house_unpark();
+        assert_works();
+        assert_false(is_why(cases[i].said));
+        end();
+    }
 }
 
 /* AUTO: without a device there is TCP, and RDMA again when it has come back. */
@@ -540,6 +590,7 @@ int main(void) {
         cmocka_unit_test(test_unregister__of_other_memory_in_flight__nothing_happens),
         cmocka_unit_test(test_free__in_flight__peer_and_memory_is_the_callers),
         cmocka_unit_test(test_blows__in_flight__peer_then_as_before),
+        cmocka_unit_test(test_call_of_ours__fails_in_flight__said),
         cmocka_unit_test(test_auto__device_goes_and_comes__tcp_meanwhile),
         cmocka_unit_test(test_client__nth_allocation_fails__told_and_nothing_left),
         cmocka_unit_test(test_client__nth_verbs_call_fails__told_and_nothing_left),

@@ -133,8 +133,8 @@ size_t ist_client_process(struct ist_client *client);
 
 /* What is in use now; while not connected TCP. */
 enum ist_transport ist_client_transport(const struct ist_client *client);
-/* Why the last connect did not lead to RDMA, as one NUL-terminated line, cut at text_bytes; empty when it did, or when RDMA
- * is not wanted. */
+/* Why the last connect did not lead to RDMA, or why what it led to has failed here, as one NUL-terminated line, cut at
+ * text_bytes; empty while there is RDMA, when it was the server that was lost, or when RDMA is not wanted. */
 void ist_client_why_tcp(const struct ist_client *client, char *text, size_t text_bytes);
 
 /* Random, chosen by the server process at its start; 0 while not connected. */

@@ -272,6 +272,7 @@ static bool check_link(struct ist_connection *connection, uint64_t now_ns) {
     if (connection->state == IST_CONNECTION_SHAKING) {
         ist_upgrade_failed(connection, now_ns);
     } else {
+        ist_upgrade_undone(connection);
         ist_connection_close(connection, IST_PEER);
     }
     return true;

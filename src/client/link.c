@@ -290,20 +290,32 @@ bool ist_link_arm(struct ist_link *link, bool for_all) {
     return true;
 }
 
+/* The queue pair, if there is one, is of no use any more. The first reason is the one that is told. */
+static void note_failure(struct ist_link *link, const char *what, const char *why) {
+    if (link->queue_pair != NULL && !link->failed) {
+        snprintf(link->why, sizeof(link->why), "%s: %s", what, why);
+        link->failed = true;
+    }
+}
+
 void ist_link_take_events(struct ist_link *link) {
     struct ist_device_event event;
     while (link->device != NULL && ist_device_next_event(link->device, &event) == IST_OK) {
         switch (event.kind) {
         case IST_DEVICE_PORT_DOWN:
             link->port_down = true;
-            link->failed = link->failed || link->queue_pair != NULL;
+            note_failure(link, "the port is down", event.text);
             break;
         case IST_DEVICE_PORT_UP: link->port_down = false; break;
-        case IST_DEVICE_FAILED: link->device_failed = true; break;
+        case IST_DEVICE_FAILED:
+            link->device_failed = true;
+            note_failure(link, "the device has failed", event.text);
+            break;
         case IST_DEVICE_QUEUE_PAIR_FAILED:
-            link->failed =
-                link->failed || (link->queue_pair != NULL &&
-                                 ist_completion_find(link->completion, event.queue_pair) != NULL);
+            if (link->queue_pair != NULL &&
+                ist_completion_find(link->completion, event.queue_pair) != NULL) {
+                note_failure(link, "the queue pair has failed", event.text);
+            }
             break;
         case IST_DEVICE_LAST_RECEIVE:
         case IST_DEVICE_OTHER: break;
@@ -367,7 +379,7 @@ static void take_message(struct ist_link *link, struct ist_exchange *exchange,
         feed(exchange, ist_completion_buffer(link->completion, event->buffer), event->bytes);
     }
     if (ist_completion_give_back(link->completion, event->buffer) != IST_OK) {
-        link->failed = true;
+        note_errors(link);
     } else if (has_bytes) {
         ist_queue_pair_owe_credit(link->queue_pair);
     }
@@ -378,12 +390,7 @@ static void take(struct ist_link *link, struct ist_exchange *exchange,
     switch (event->kind) {
     case IST_COMPLETION_SENT: (void)ist_queue_pair_retire(link->queue_pair, event->count); break;
     case IST_COMPLETION_RECEIVED: take_message(link, exchange, event); break;
-    case IST_COMPLETION_FAILED:
-        if (!link->failed) {
-            snprintf(link->why, sizeof(link->why), "the queue pair has failed: %s", event->failure);
-        }
-        link->failed = true;
-        break;
+    case IST_COMPLETION_FAILED: note_failure(link, "the queue pair has failed", event->failure); break;
     }
 }
 

@@ -61,6 +61,10 @@ void ist_upgrade_timed_out(struct ist_connection *connection, uint64_t now_ns) {
     lost(connection, IST_DEVICE, now_ns);
 }
 
+void ist_upgrade_undone(struct ist_connection *connection) {
+    explain(connection, connection->link.why);
+}
+
 /* ---- when there is ---------------------------------------------------------------------------------------- */
 
 /* The server's address as a GID; NULL: it has none. */
@@ -108,7 +112,9 @@ static void connect_to_peer(struct ist_connection *connection, uint64_t now_ns) 
         return;
     }
     if (link->queue_pair == NULL || ist_link_has_failed(link)) {
-        snprintf(link->why, sizeof(link->why), "the device has failed meanwhile");
+        if (link->why[0] == '\0') {
+            snprintf(link->why, sizeof(link->why), "the device has failed meanwhile");
+        }
         lost(connection, IST_DEVICE, now_ns);
         return;
     }

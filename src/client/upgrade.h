@@ -12,4 +12,6 @@ void ist_upgrade_go_on(struct ist_connection *connection, uint64_t now_ns);
 /* In PROOF: the link has failed; or nothing came in time. */
 void ist_upgrade_failed(struct ist_connection *connection, uint64_t now_ns);
 void ist_upgrade_timed_out(struct ist_connection *connection, uint64_t now_ns);
+/* OPEN: the link has failed, and the connection will be closed; why_tcp says why until there is RDMA again. */
+void ist_upgrade_undone(struct ist_connection *connection);
 #endif

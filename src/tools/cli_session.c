@@ -78,17 +78,28 @@ enum ist_cli_exit ist_cli_fail(const struct ist_cli *cli, enum ist_cli_exit code
     return ist_cli_json_end(&json, code);
 }
 
+/* What the status means; and the reason, when it is the device here that has failed. */
+static void explain(const struct ist_cli *cli, enum ist_status status, char text[IST_CLI_ERROR_MAX]) {
+    bool is_lost = status == IST_PEER || status == IST_DEVICE;
+    char why[IST_CLI_ERROR_MAX / 2] = "";
+    if (is_lost && cli->client != NULL && cli->options->transport.transport == IST_TRANSPORT_RDMA) {
+        ist_client_why_tcp(cli->client, why, sizeof(why));
+    }
+    snprintf(text, IST_CLI_ERROR_MAX, "%s%s%s", ist_status_text(status), why[0] == '\0' ? "" : ": ",
+             why);
+}
+
 enum ist_cli_exit ist_cli_fail_status(const struct ist_cli *cli, enum ist_status status) {
     const char *command = ist_cli_command_name(cli->options->command);
     enum ist_cli_exit code = ist_cli_exit_of(status);
+    char text[IST_CLI_ERROR_MAX];
+    explain(cli, status, text);
     if (cli->keys.count != 1) {
-        return ist_cli_fail(cli, code, ist_status_name(status), "%s: %s", command,
-                            ist_status_text(status));
+        return ist_cli_fail(cli, code, ist_status_name(status), "%s: %s", command, text);
     }
     char key[IST_CLI_KEY_TEXT_MAX];
     return ist_cli_fail(cli, code, ist_status_name(status), "%s %.256s: %s", command,
-                        ist_cli_key_text(&cli->keys.keys[0], cli->options->hex, key),
-                        ist_status_text(status));
+                        ist_cli_key_text(&cli->keys.keys[0], cli->options->hex, key), text);
 }
 
 enum ist_cli_exit ist_cli_fail_local(const struct ist_cli *cli, const char *problem) {

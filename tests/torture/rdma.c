@@ -414,6 +414,7 @@ int main(int argc, char **argv) {
     plug("client", 1);
     ist_hca_fail_nth(it.hca, 1u << strtoul(argv[3], NULL, 10), nth);
     first_life();
+    printf("restart\n");
     second_life();
     printf("verbs %llu\n", (unsigned long long)ist_hca_calls(it.hca));
     print_failed();
