@@ -139,6 +139,7 @@ static void open_device(void) {
     ist_registration_add(h.registration, h.pool, HOUSE_POOL_BYTES / 2);
     ist_registration_add(h.registration, h.pool + HOUSE_POOL_BYTES / 2, HOUSE_POOL_BYTES / 2);
     const struct ist_rdma_config rdma_config = {.loop = h.ev,
+                                                .reap_ns = IST_RDMA_REAP_NS,
                                                 .engine = h.engine,
                                                 .device = h.device,
                                                 .registration = h.registration,

@@ -85,7 +85,7 @@ static void make_devices(const struct rdma_server_options *options) {
     struct ist_hca_config config;
     struct ist_hca_device_config server, client;
     ist_hca_config_init(&config, options->seed);
-    config.progress_in_calls = true;
+    config.progress_in_calls = !options->is_patient;
     f.hca = ist_hca_new(&config);
     if (options->is_infiniband) {
         ist_hca_device_config_ib(&server, "server", 0);
@@ -157,6 +157,7 @@ static void make_rdma(const struct rdma_server_options *options) {
                  .registration = f.registration,
                  .sessions_max = (uint32_t)f.clients_count,
                  .poll_ns = options->poll_ns,
+                 .reap_ns = options->reap_ns == 0 ? IST_RDMA_REAP_NS : options->reap_ns,
                  .connected = options->over_tcp ? ist_tcp_rdma_connected : on_connected,
                  .ended = options->over_tcp ? ist_tcp_rdma_ended : on_ended,
                  .alloc = &f.counting,

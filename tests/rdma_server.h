@@ -73,7 +73,9 @@ extern struct rdma_server f;
 struct rdma_server_options {
     uint64_t seed;
     uint64_t poll_ns;
-    size_t clients; /* 0: CLIENTS */
+    uint64_t reap_ns; /* 0: IST_RDMA_REAP_NS */
+    size_t clients;   /* 0: CLIENTS */
+    bool is_patient;  /* the fabric does nothing but in turns: see `progress_in_calls` of hca.h */
     bool is_infiniband;
     bool is_half_registered; /* the pool is: not its second segment */
     bool is_unfit;           /* the device is: then there is no f.rdma */

@@ -199,12 +199,15 @@ static void test_timeout__work_outstanding__the_loop_sleeps(void **state) {
         ist_store_usage(f.store, &usage);
     } while (usage.reserved_bytes == 0);
     ev_io_stop(f.loop, &f.rdma->completions); /* looking would let time pass, and the work come back */
+    ev_prepare_stop(f.loop, &f.rdma->prepare);
+    ev_timer_stop(f.loop, &f.rdma->reap);
     ist_engine_tick(f.engine, ist_clock_ns() + IST_PROGRESS_TIMEOUT_NS);
     ist_edge_run_changed(f.engine);
     assert_int_equal(ist_session_wants(f.clients[0].server->session), IST_WANT_CLOSE);
     assert_sleeps();
     assert_int_equal(f.clients[0].ended, 0);
     ev_io_start(f.loop, &f.rdma->completions);
+    ev_prepare_start(f.loop, &f.rdma->prepare);
     ist_rdma_disconnect(f.clients[0].server);
     turn_until(ist_rdma_connections(f.rdma) == 0);
 }

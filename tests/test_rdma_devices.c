@@ -250,6 +250,7 @@ static void ignore_connected(void *owner, const struct ist_endpoint *own) {
 
 static enum ist_status make_another(struct ist_rdma **rdma) {
     const struct ist_rdma_config config = {.loop = f.loop,
+                                           .reap_ns = IST_RDMA_REAP_NS,
                                            .engine = f.engine,
                                            .device = f.device,
                                            .registration = f.registration,

@@ -100,6 +100,58 @@ static void test_poll__time_is_over__armed_once_asleep_and_woken(void **state) {
     teardown(state);
 }
 
+static uint64_t pinned(void) {
+    struct ist_store_usage usage;
+    ist_store_usage(f.store, &usage);
+    return usage.pinned_entries;
+}
+
+static void get(struct client *client, uint64_t id) {
+    client_request(client, IST_OP_GET, id, &(struct place){"k", 1u << 20, 50000}, 1);
+    assert_int_equal(client_reply(client, id, 0), IST_OK);
+}
+
+static void begin_with_a_value(uint64_t reap_ns) {
+    setup_with((struct rdma_server_options){.seed = 5, .is_patient = true, .reap_ns = reap_ns});
+    client_begin(&f.clients[0]);
+    client_request(&f.clients[0], IST_OP_PUT, 1, &(struct place){"k", 0, 50000}, 1);
+    assert_int_equal(client_reply(&f.clients[0], 1, 0), IST_OK);
+}
+
+/* The client has its reply, and the server's work for it completes behind that. */
+static void settle(void) {
+    do {
+        ev_run(f.loop, EVRUN_NOWAIT);
+    } while (ist_hca_step(f.hca));
+}
+
+static void test_events__of_gets__one_for_each(void **state) {
+    begin_with_a_value(NEVER_NS);
+    settle();
+    ist_hca_fail_nth(f.hca, IST_HCA_CALL_ARM, 0);
+    for (uint64_t id = 2; id < 2 + REQUESTS; id++) {
+        get(&f.clients[0], id);
+        settle();
+    }
+    assert_in_range(ist_hca_calls(f.hca), REQUESTS / 2, REQUESTS + REQUESTS / 10);
+    teardown(state);
+}
+
+static void test_events__none_for_a_value_that_was_sent__its_block_is_given_back_soon(void **state) {
+    begin_with_a_value(0);
+    for (uint64_t id = 2; id < 5; id++) { /* it does not fall asleep for ever */
+        uint64_t until_ns = ist_clock_ns() + 20 * 1000000000ull;
+        get(&f.clients[0], id);
+        while (pinned() > 0) {
+            assert_true(ist_clock_ns() < until_ns);
+            ist_hca_run(f.hca, 8);
+            ev_run(f.loop, EVRUN_ONCE);
+        }
+        assert_true(is_asleep());
+    }
+    teardown(state);
+}
+
 static void on_readable(struct ev_loop *loop, ev_io *io, int revents) {
     (void)loop;
     (void)revents;
@@ -138,6 +190,8 @@ int main(void) {
         cmocka_unit_test(test_poll__not_wished_for__armed_each_time),
         cmocka_unit_test(test_poll__in_time_after_work__never_armed),
         cmocka_unit_test(test_poll__time_is_over__armed_once_asleep_and_woken),
+        cmocka_unit_test(test_events__of_gets__one_for_each),
+        cmocka_unit_test(test_events__none_for_a_value_that_was_sent__its_block_is_given_back_soon),
         cmocka_unit_test(test_poll__sockets_are_always_ready__both_are_served),
         cmocka_unit_test(test_poll__device_dies__sessions_end_and_it_sleeps),
     };

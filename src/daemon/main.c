@@ -226,6 +226,7 @@ static void start_nic(struct daemon *daemon) {
                                                      .engine = daemon->engine,
                                                      .sessions_max = daemon->sessions_max,
                                                      .poll_ns = daemon->config->poll_us * 1000ull,
+                                                     .reap_ns = IST_RDMA_REAP_NS,
                                                      .connected = ist_tcp_rdma_connected,
                                                      .ended = ist_tcp_rdma_ended,
                                                      .alloc = ist_alloc_system(),

@@ -113,28 +113,57 @@ static bool poll_completions(struct ev_loop *loop, struct ist_rdma *rdma) {
     return total > 0;
 }
 
-/* Armed when there is nothing left to do. What completes before that gives no event: it is looked for once more. */
-static void poll_and_arm(struct ev_loop *loop, struct ist_rdma *rdma) {
-    (void)poll_completions(loop, rdma);
-    if (!rdma->has_more && rdma->has_event && !rdma->is_dead) {
+/* ---- events ----------------------------------------------------------------------------------------- */
+
+/* What nobody waits for need not wake the loop: it is taken note of with what comes next, or when the timer is over. Messages
+ * are sent with the solicited event (see PROTOCOL.md); that timer also makes up for who does not. */
+static enum ist_rdma_armed wanted_events(const struct ist_rdma *rdma) {
+    return rdma->waiting_count > 0 || rdma->is_late ? IST_RDMA_ARMED_FOR_ALL
+                                                    : IST_RDMA_ARMED_FOR_MESSAGES;
+}
+
+/* Before the loop sleeps. What completes before the queue is armed gives no event: it is looked for once more, and may
+ * be what all events are wanted for. */
+static void on_prepare(struct ev_loop *loop, ev_prepare *prepare, int revents) {
+    (void)revents;
+    struct ist_rdma *rdma = prepare->data;
+    enum ist_rdma_armed wanted;
+    while (!ev_is_active(&rdma->poll) && !rdma->has_more && !rdma->is_dead &&
+           rdma->armed < (wanted = wanted_events(rdma))) {
+        ist_completion_arm_again(rdma->completion, rdma->has_event,
+                                 wanted == IST_RDMA_ARMED_FOR_MESSAGES);
+        rdma->armed = wanted;
         rdma->has_event = false;
-        ist_completion_arm_again(rdma->completion, true, false);
-        (void)poll_completions(loop, rdma);
+        if (wanted == IST_RDMA_ARMED_FOR_MESSAGES) {
+            ev_timer_again(loop, &rdma->reap);
+        }
+        if (poll_completions(loop, rdma)) {
+            ev_timer_start(loop, &rdma->again); /* others may have work by what was done */
+        }
     }
+}
+
+static void on_reap(struct ev_loop *loop, ev_timer *timer, int revents) {
+    (void)revents;
+    struct ist_rdma *rdma = timer->data;
+    ev_timer_stop(loop, timer);
+    rdma->is_late = true;
+    (void)poll_completions(loop, rdma);
 }
 
 static void on_completions(struct ev_loop *loop, ev_io *io, int revents) {
     (void)revents;
     struct ist_rdma *rdma = io->data;
+    rdma->armed = IST_RDMA_NOT_ARMED;
+    rdma->is_late = false;
     if (rdma->config.poll_ns == 0) {
         rdma->has_event = true; /* it stays on the descriptor until the next arming */
-        poll_and_arm(loop, rdma);
-        return;
+    } else {
+        ist_completion_take(rdma->completion);
+        rdma->worked_ns = ist_clock_ns();
+        ev_check_start(loop, &rdma->poll);
+        ev_idle_start(loop, &rdma->no_sleep);
     }
-    ist_completion_take(rdma->completion);
-    rdma->worked_ns = ist_clock_ns();
-    ev_check_start(loop, &rdma->poll);
-    ev_idle_start(loop, &rdma->no_sleep);
     (void)poll_completions(loop, rdma);
 }
 
@@ -150,8 +179,7 @@ static bool look(struct ev_loop *loop, struct ist_rdma *rdma) {
     return found;
 }
 
-/* A turn of the loop costs more than a look: sockets and timers are served now and then. What completes between the last
- * look and the arming gives no event, and is found by the one behind it. */
+/* A turn of the loop costs more than a look: sockets and timers are served now and then. */
 static void on_poll(struct ev_loop *loop, ev_check *check, int revents) {
     (void)revents;
     struct ist_rdma *rdma = check->data;
@@ -161,9 +189,7 @@ static void on_poll(struct ev_loop *loop, ev_check *check, int revents) {
         now_ns = look(loop, rdma) ? rdma->worked_ns : ist_clock_ns();
     }
     if (ev_is_active(check) && !rdma->has_more && now_ns - rdma->worked_ns >= rdma->config.poll_ns) {
-        stop_polling(loop, rdma);
-        ist_completion_arm(rdma->completion);
-        (void)poll_completions(loop, rdma);
+        stop_polling(loop, rdma); /* to be armed */
     }
 }
 
@@ -176,7 +202,7 @@ static void on_no_sleep(struct ev_loop *loop, ev_idle *idle, int revents) {
 static void on_again(struct ev_loop *loop, ev_timer *timer, int revents) {
     (void)revents;
     struct ist_rdma *rdma = timer->data;
-    poll_and_arm(loop, rdma);
+    (void)poll_completions(loop, rdma);
 }
 
 static void note_queue_pair(struct ist_rdma *rdma, const struct ist_device_event *event) {
@@ -256,6 +282,13 @@ enum ist_status ist_rdma_new(const struct ist_rdma_config *config, struct ist_rd
     ev_timer_init(&new->again, on_again, 0., 0.);
     ev_check_init(&new->poll, on_poll);
     ev_idle_init(&new->no_sleep, on_no_sleep);
+    ev_prepare_init(&new->prepare, on_prepare);
+    ev_set_priority(&new->prepare, EV_MINPRI); /* behind those who give it work */
+    ev_init(&new->reap, on_reap);
+    new->reap.repeat = (double)config->reap_ns / 1e9;
+    new->armed = IST_RDMA_ARMED_FOR_ALL; /* as every new queue */
+    new->prepare.data = new;
+    new->reap.data = new;
     new->poll.data = new;
     new->again.data = new;
     new->completions.data = new;
@@ -263,6 +296,7 @@ enum ist_status ist_rdma_new(const struct ist_rdma_config *config, struct ist_rd
     new->linger.data = new;
     ev_io_start(config->loop, &new->completions);
     ev_io_start(config->loop, &new->events);
+    ev_prepare_start(config->loop, &new->prepare);
     *rdma = new;
     return IST_OK;
 
@@ -282,7 +316,9 @@ void ist_rdma_free(struct ist_rdma *rdma) {
         ist_rdma_connection_free(rdma->first);
     }
     stop_polling(rdma->config.loop, rdma);
+    ev_prepare_stop(rdma->config.loop, &rdma->prepare);
     ev_timer_stop(rdma->config.loop, &rdma->again);
+    ev_timer_stop(rdma->config.loop, &rdma->reap);
     ev_io_stop(rdma->config.loop, &rdma->completions);
     ev_io_stop(rdma->config.loop, &rdma->events);
     ev_timer_stop(rdma->config.loop, &rdma->linger);

@@ -27,6 +27,7 @@ struct ist_endpoint;
 #define IST_RDMA_SEND_WR 63u
 #define IST_RDMA_MESSAGES 12u
 #define IST_RDMA_MESSAGE_BYTES 3072u
+#define IST_RDMA_REAP_NS 1000000u
 #define IST_RDMA_POLL_BUDGET 256u /* completions before others get their turn */
 #define IST_RDMA_WORK_BATCH 32u   /* works taken from a session before others get their turn */
 
@@ -39,6 +40,8 @@ struct ist_rdma_config {
     /* After work the completion queue is polled for so long, and no event is asked for; sockets are served as ever. 0: an
      * event wakes the loop for each piece of work. */
     uint64_t poll_ns;
+    /* What has been moved and nobody waits for wakes the loop at last after this, so that its blocks are given back. */
+    uint64_t reap_ns;
     /* The answer to what `owner` asked for: the server's end, or why there is none; then the connection is gone, and not to
      * be disconnected. */
     void (*connected)(void *owner, const struct ist_endpoint *own);

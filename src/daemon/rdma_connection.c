@@ -76,6 +76,7 @@ void ist_rdma_connection_free(struct ist_rdma_connection *connection) {
         connection->next->prev = connection->prev;
     }
     rdma->count--;
+    rdma->waiting_count -= connection->is_waiting;
     ist_release(rdma->config.alloc, connection);
 }
 
@@ -248,6 +249,15 @@ static void connection_close(struct ist_rdma_connection *connection) {
     }
 }
 
+/* It would send and has no room, or no credit; it does not take what has come; its peer waits for what a work brings. When
+ * it has just sent values, nobody waits for these works. */
+static bool waits(const struct ist_rdma_connection *connection) {
+    const struct ist_session *session = connection->session;
+    return connection->is_closing || connection->is_broken || connection->held_count > 0 ||
+           (ist_session_wants(session) & (IST_WANT_SEND | IST_WANT_WORK)) != 0 ||
+           ist_session_awaits_work(session);
+}
+
 /* Everything that can be done now, within the turn's budget. The connection may be gone afterwards. */
 static void connection_run(struct ist_rdma_connection *connection, uint64_t now_ns) {
     unsigned budget = IST_RDMA_WORK_BATCH;
@@ -280,7 +290,13 @@ static void connection_run(struct ist_rdma_connection *connection, uint64_t now_
     if (connection->is_closing && ist_queue_pair_outstanding(connection->queue_pair) == 0) {
         ist_rdma_break(connection);
     }
-    if (!connection_bury(connection) && more && !connection->is_broken) {
+    if (connection_bury(connection)) {
+        return;
+    }
+    connection->rdma->waiting_count -= connection->is_waiting;
+    connection->is_waiting = waits(connection);
+    connection->rdma->waiting_count += connection->is_waiting;
+    if (more && !connection->is_broken) {
         ist_rdma_mark(connection);
         ev_timer_start(connection->rdma->config.loop, &connection->rdma->again);
     }

@@ -17,6 +17,9 @@ struct ist_rdma_held {
     uint32_t buffer, bytes, used;
 };
 
+/* In the order of what they tell of. */
+enum ist_rdma_armed { IST_RDMA_NOT_ARMED, IST_RDMA_ARMED_FOR_MESSAGES, IST_RDMA_ARMED_FOR_ALL };
+
 struct ist_rdma_connection {
     struct ist_edge edge; /* first member: the session's user */
     struct ist_rdma *rdma;
@@ -31,6 +34,7 @@ struct ist_rdma_connection {
     struct ist_session *session;
     struct ist_queue_pair *queue_pair;
     ev_tstamp closing_at, broken_at;
+    bool is_waiting; /* goes on when what it has posted comes out, or when the peer gives credit */
     struct ist_rdma_held held[IST_RDMA_HELD_MAX]; /* a ring */
     uint32_t held_first, held_count;
 };
@@ -52,7 +56,12 @@ struct ist_rdma {
     bool is_down, is_dead; /* the port; the device */
     bool is_buried;        /* the device, and that was told */
     bool has_more;         /* completions that this turn left in the queue */
-    bool has_event;        /* there is one on the descriptor, and the queue is not armed */
+    ev_prepare prepare;    /* arms the queue */
+    enum ist_rdma_armed armed;
+    bool has_event;       /* there is one on the descriptor */
+    size_t waiting_count; /* connections that wait for more than messages */
+    ev_timer reap;        /* armed for messages only, for too long; */
+    bool is_late;         /* that was so, and there has been no event since */
 };
 
 /* ---- rdma_connection.c ---- */

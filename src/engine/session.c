@@ -551,6 +551,10 @@ void ist_session_work_done(struct ist_session *session, uint64_t count, uint64_t
     advance(session, now_ns);
 }
 
+bool ist_session_awaits_work(const struct ist_session *session) {
+    return session->transfers.count > 0;
+}
+
 /* ---- drain and check ------------------------------------------------------------------------------------ */
 
 void ist_session_drain(struct ist_session *session, uint64_t now_ns) {

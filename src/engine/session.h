@@ -117,6 +117,9 @@ size_t ist_session_work(struct ist_session *session, struct ist_work *works, siz
 /* The oldest `count` of those handed out have completed well. */
 void ist_session_work_done(struct ist_session *session, uint64_t count, uint64_t now_ns);
 
+/* Is there a request that is answered only when work completes? Work that is outstanding beside that just pins blocks. */
+bool ist_session_awaits_work(const struct ist_session *session);
+
 void ist_session_check(const struct ist_session *session);
 
 #endif
