@@ -63,6 +63,7 @@ TESTS :=
 TESTS += test_base
 TESTS += test_json
 TESTS += test_size
+TESTS += test_runs
 TESTS += test_pool
 TESTS += test_pool_full
 TESTS += test_pool_window

@@ -127,16 +127,20 @@ static void test_index_find_batch__more_than_fits_one_chain__same_as_one_by_one(
 
 /* Growth in one piece would ask for memory in proportion to the table. */
 static size_t largest_request, requests;
+/* No address of anything. */
+static void *junk(void *memory, size_t bytes) {
+    return memory == NULL ? NULL : memset(memory, 0xee, bytes);
+}
 static void *note_allocate(void *context, size_t bytes) {
     (void)context;
     requests++;
     largest_request = bytes > largest_request ? bytes : largest_request;
-    return malloc(bytes);
+    return junk(malloc(bytes), bytes);
 }
 static void *note_resize(void *context, void *memory, size_t bytes) {
     (void)context;
     largest_request = bytes > largest_request ? bytes : largest_request;
-    return realloc(memory, bytes);
+    return memory == NULL ? junk(malloc(bytes), bytes) : realloc(memory, bytes);
 }
 static void note_release(void *context, void *memory) {
     (void)context;
@@ -191,6 +195,30 @@ static void test_index_prepare__no_memory__inserts_go_on_and_growth_catches_up(v
     ist_index_check(index);
     free_all(index);
     assert_int_equal(failing.live, 0);
+}
+
+/* Where the table ends with its memory, a walk ends, too. */
+static void test_index_any__last_bucket_is_the_last_there_is__ends(void **state) {
+    (void)state;
+    struct ist_alloc alloc = {
+        .allocate = note_allocate, .resize = note_resize, .release = note_release};
+    struct ist_index *index;
+    assert_int_equal(ist_index_new(hash_key, &alloc, &index), IST_OK);
+    uint64_t empty = ist_index_metadata_bytes(index);
+    static struct ist_index_node *nodes[1024];
+    for (uint64_t i = 0; i < 1024; i++) { /* without preparing: the first segment is all there is */
+        nodes[i] = node_new(index, ist_span_of(&i, sizeof(i)));
+        ist_index_insert(index, nodes[i]);
+    }
+    assert_int_equal(ist_index_metadata_bytes(index), empty);
+    for (size_t i = 0; i < 1024; i++) {
+        ist_index_remove(index, nodes[i]);
+        free(nodes[i]);
+    }
+    uint64_t cursor = 0;
+    assert_null(ist_index_any(index, &cursor));
+    ist_index_check(index);
+    ist_index_free(index);
 }
 
 static void test_index_clear__very_many__empty_small_and_good_for_more(void **state) {
@@ -324,6 +352,7 @@ int main(void) {
         cmocka_unit_test(test_index_find_batch__more_than_fits_one_chain__same_as_one_by_one),
         cmocka_unit_test(
             test_index_insert__very_many__few_allocations_none_too_large_and_little_memory),
+        cmocka_unit_test(test_index_any__last_bucket_is_the_last_there_is__ends),
         cmocka_unit_test(test_index_clear__very_many__empty_small_and_good_for_more),
         cmocka_unit_test(test_index_prepare__no_memory__inserts_go_on_and_growth_catches_up),
         cmocka_unit_test_teardown(test_index__random_operations__agree_with_a_list, replay_teardown),

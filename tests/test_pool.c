@@ -120,6 +120,49 @@ static void test_pool_grow__nth_allocation_fails__unchanged_and_later_fine(void 
     assert_true(nth > 8); /* units, and edges and levels of two sets */
 }
 
+/* As many granules as can be counted, in few units, so that it takes no memory. */
+static void test_pool_grow__to_the_last_granule__then_no_further(void **state) {
+    (void)state;
+    struct ist_pool_config config = {
+        .min_block_bytes = 4 * KIB << 20, .granule_bytes = 4 * KIB, .alloc = ist_alloc_system()};
+    const uint64_t most = 4 * KIB * IST_RUNS_GRANULES_MAX;
+    struct ist_pool *pool;
+    assert_int_equal(ist_pool_new(&config, &pool), IST_OK);
+    assert_int_equal(ist_pool_grow(pool, most + 4 * KIB), IST_INVALID);
+    assert_int_equal(ist_pool_grow(pool, most - 4 * KIB), IST_OK);
+    assert_int_equal(ist_pool_grow(pool, 8 * KIB), IST_INVALID);
+    assert_int_equal(ist_pool_grow(pool, 4 * KIB), IST_OK);
+    assert_int_equal(ist_pool_grow(pool, 4 * KIB), IST_INVALID);
+    assert_true(ist_pool_rounded(pool, most) == most);
+    assert_true(ist_pool_rounded(pool, most + 1) == UINT64_MAX);
+    struct ist_block block = allocate(pool, most);
+    assert_int_equal(ist_pool_free_bytes(pool), 0);
+    ist_pool_check(pool);
+    ist_pool_release(pool, &block);
+    ist_pool_free(pool);
+}
+
+static void test_pool_grow__within_its_last_unit__takes_no_memory(void **state) {
+    (void)state;
+    struct failing_alloc failing;
+    failing_alloc_init(&failing, 0);
+    struct ist_pool_config config = {
+        .min_block_bytes = 64 * KIB, .granule_bytes = 4 * KIB, .alloc = &failing.alloc};
+    struct ist_pool *pool;
+    assert_int_equal(ist_pool_new(&config, &pool), IST_OK);
+    assert_int_equal(ist_pool_grow(pool, 4 * KIB), IST_OK);
+    uint64_t calls = failing.calls;
+    for (unsigned i = 1; i < 16; i++) {
+        assert_int_equal(ist_pool_grow(pool, 4 * KIB), IST_OK);
+    }
+    assert_int_equal(failing.calls, calls);
+    assert_int_equal(ist_pool_grow(pool, 4 * KIB), IST_OK);
+    assert_true(failing.calls > calls);
+    ist_pool_check(pool);
+    ist_pool_free(pool);
+    assert_int_equal(failing.live, 0);
+}
+
 /* ---- allocate, release ---------------------------------------------------------------------------- */
 
 static void test_pool_rounded__any_size__granules_and_at_least_the_minimum(void **state) {
@@ -472,6 +515,8 @@ int main(void) {
         cmocka_unit_test(test_pool_grow__no_multiple_or_too_much__invalid_and_unchanged),
         cmocka_unit_test(test_pool_grow__by_steps__is_one_run),
         cmocka_unit_test(test_pool_grow__nth_allocation_fails__unchanged_and_later_fine),
+        cmocka_unit_test(test_pool_grow__to_the_last_granule__then_no_further),
+        cmocka_unit_test(test_pool_grow__within_its_last_unit__takes_no_memory),
         cmocka_unit_test(test_pool_rounded__any_size__granules_and_at_least_the_minimum),
         cmocka_unit_test(test_pool_allocate__whole_pool__then_nothing_is_left),
         cmocka_unit_test(test_pool_release__between_free_neighbours__all_become_one),

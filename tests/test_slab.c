@@ -22,6 +22,20 @@ static void *take(struct ist_slab *slab, size_t bytes) {
     return object;
 }
 
+/* An allocator whose memory looks like objects that are there, and that notes the largest piece. */
+static size_t largest_piece;
+static void *note_allocate(void *context, size_t bytes) {
+    (void)context;
+    largest_piece = bytes > largest_piece ? bytes : largest_piece;
+    void *memory = malloc(bytes);
+    return memory == NULL ? NULL : memset(memory, 0xff, bytes);
+}
+static void note_release(void *context, void *memory) {
+    (void)context;
+    free(memory);
+}
+static const struct ist_alloc noting = {.allocate = note_allocate, .release = note_release};
+
 static void test_slab_new__no_memory__no_memory_and_no_leak(void **state) {
     (void)state;
     struct failing_alloc failing;
@@ -108,6 +122,24 @@ static void test_slab_bytes__objects_come__little_more_than_they_need(void **sta
         assert_int_equal(ist_slab_bytes(slab), nothing);
         slab_end(slab, &failing);
     }
+}
+
+/* However many there are, what is asked of the system at once is a huge page at most. */
+static void test_slab_take__very_many__no_chunk_above_a_huge_page(void **state) {
+    (void)state;
+    struct ist_slab *slab;
+    enum { COUNT = 20000 };
+    static void *objects[COUNT];
+    largest_piece = 0;
+    assert_int_equal(ist_slab_new(&noting, &slab), IST_OK);
+    for (size_t i = 0; i < COUNT; i++) {
+        objects[i] = take(slab, IST_SLAB_OBJECT_BYTES_MAX);
+    }
+    assert_true(largest_piece > 1 << 20 && largest_piece <= 2 << 20);
+    for (size_t i = 0; i < COUNT; i++) {
+        ist_slab_give(slab, objects[i]);
+    }
+    ist_slab_free(slab);
 }
 
 /* Oldest first: chunks go as their objects go, and only one waits for the next. */
@@ -227,6 +259,146 @@ static void test_slab_stray__some_cannot_move__the_others_do_and_it_ends(void **
     assert_true(few < many);
 }
 
+/* One object of each size: much lies idle, and nobody can do anything about it. */
+static void test_slab_stray__each_size_has_one_object__nobody_moves(void **state) {
+    (void)state;
+    struct failing_alloc failing;
+    struct ist_slab *slab = slab_new(&failing);
+    enum { SIZES = 40 };
+    void *objects[SIZES];
+    for (size_t i = 0; i < SIZES; i++) {
+        objects[i] = take(slab, 8 + 16 * i);
+    }
+    for (size_t i = 0; i < 1000; i++) {
+        assert_null(ist_slab_stray(slab));
+    }
+    for (size_t i = 0; i < SIZES; i++) {
+        ist_slab_give(slab, objects[i]);
+    }
+    slab_end(slab, &failing);
+}
+
+/* The smallest chunks: of so many objects of this size, until a class has eight. */
+#define PER_CHUNK 24u
+#define CHUNK_OBJECT 152u
+
+/* Chunks in which three objects are left, but for the last, which has two, the first and the fifth of those it had. The last
+ * is not full. Then sizes of which one object each lies in a chunk: so is much idle. */
+struct sparse {
+    struct ist_slab *slab;
+    void *left[8 * 3], *first, *second; /* these two of the last */
+    void *lonely[12];
+    size_t count;
+};
+
+static void sparse_begin(struct sparse *sparse) {
+    enum { CHUNKS = 8, COUNT = CHUNKS * PER_CHUNK - 10 };
+    static void *objects[COUNT];
+    *sparse = (struct sparse){0};
+    assert_int_equal(ist_slab_new(&noting, &sparse->slab), IST_OK);
+    for (size_t i = 0; i < COUNT; i++) {
+        objects[i] = take(sparse->slab, CHUNK_OBJECT);
+    }
+    for (size_t i = 0; i < 12; i++) {
+        sparse->lonely[i] = take(sparse->slab, 500 + 16 * i);
+    }
+    for (size_t i = 0; i < COUNT; i++) {
+        size_t chunk = i / PER_CHUNK, at = i % PER_CHUNK;
+        if (chunk == CHUNKS - 1 && (at == 0 || at == 4)) {
+            *(at == 0 ? &sparse->first : &sparse->second) = objects[i];
+        } else if (chunk < CHUNKS - 1 && at < 3) {
+            sparse->left[sparse->count++] = objects[i];
+        } else {
+            ist_slab_give(sparse->slab, objects[i]);
+        }
+    }
+}
+
+static void sparse_end(struct sparse *sparse) {
+    for (size_t i = 0; i < sparse->count; i++) {
+        ist_slab_give(sparse->slab, sparse->left[i]);
+    }
+    for (size_t i = 0; i < 12; i++) {
+        ist_slab_give(sparse->slab, sparse->lonely[i]);
+    }
+    ist_slab_check(sparse->slab);
+    ist_slab_free(sparse->slab);
+}
+
+/* Sizes are looked at some at a time. */
+static void *next_stray(struct ist_slab *slab) {
+    void *stray = NULL;
+    for (unsigned i = 0; i < 16 && stray == NULL; i++) {
+        stray = ist_slab_stray(slab);
+    }
+    return stray;
+}
+
+static void test_slab_stray__chunks_of_different_use__the_emptiest_leaves(void **state) {
+    (void)state;
+    struct sparse sparse;
+    sparse_begin(&sparse);
+    assert_ptr_equal(next_stray(sparse.slab), sparse.first);
+    /* Who moves, or comes new, does not go into the one that is to be left, nor into a new one. */
+    uint64_t bytes = ist_slab_bytes(sparse.slab);
+    void *moved = take(sparse.slab, CHUNK_OBJECT), *new = take(sparse.slab, CHUNK_OBJECT);
+    assert_int_equal(ist_slab_bytes(sparse.slab), bytes);
+    ist_slab_give(sparse.slab, sparse.first);
+    assert_ptr_equal(ist_slab_stray(sparse.slab), sparse.second);
+    ist_slab_give(sparse.slab, sparse.second);
+    assert_true(ist_slab_bytes(sparse.slab) < bytes);
+    ist_slab_give(sparse.slab, moved);
+    ist_slab_give(sparse.slab, new);
+    sparse_end(&sparse);
+}
+
+/* Both are held by somebody: they are asked once, and some time later again. */
+static void test_slab_stray__nobody_moves__asked_again_later(void **state) {
+    (void)state;
+    struct sparse sparse;
+    sparse_begin(&sparse);
+    for (unsigned round = 0; round < 3; round++) {
+        assert_ptr_equal(next_stray(sparse.slab), sparse.first);
+        assert_ptr_equal(ist_slab_stray(sparse.slab), sparse.second);
+        assert_null(ist_slab_stray(sparse.slab));
+    }
+    ist_slab_give(sparse.slab, sparse.first);
+    ist_slab_give(sparse.slab, sparse.second);
+    sparse_end(&sparse);
+}
+
+/* While one size cannot move, another one has its turn. */
+static void test_slab_stray__one_size_cannot_move__the_other_is_asked_too(void **state) {
+    (void)state;
+    struct sparse sparse;
+    enum { COUNT = 4 * PER_CHUNK };
+    void *others[COUNT];
+    sparse_begin(&sparse);
+    for (size_t i = 0; i < COUNT; i++) {
+        others[i] = take(sparse.slab, CHUNK_OBJECT - 16);
+    }
+    for (size_t i = 0; i < COUNT; i++) {
+        if (i % PER_CHUNK != 0) {
+            ist_slab_give(sparse.slab, others[i]);
+        }
+    }
+    bool asked[2] = {false, false};
+    for (unsigned i = 0; i < 200; i++) {
+        void *stray = ist_slab_stray(sparse.slab);
+        asked[0] |= stray == sparse.first;
+        for (size_t k = 0; k < COUNT; k += PER_CHUNK) {
+            asked[1] |= stray == others[k];
+        }
+    }
+    assert_true(asked[0] && asked[1]);
+    for (size_t k = 0; k < COUNT; k += PER_CHUNK) {
+        ist_slab_give(sparse.slab, others[k]);
+    }
+    ist_slab_give(sparse.slab, sparse.first);
+    ist_slab_give(sparse.slab, sparse.second);
+    sparse_end(&sparse);
+}
+
 /* ---- against a list --------------------------------------------------------------------------------- */
 
 #define MODEL_MAX 1500u
@@ -333,6 +505,11 @@ int main(void) {
         cmocka_unit_test(test_slab_take__back_and_forth_over_a_border__chunk_stays),
         cmocka_unit_test(test_slab_stray__few_left_in_each_chunk__moved_and_memory_comes_back),
         cmocka_unit_test(test_slab_stray__some_cannot_move__the_others_do_and_it_ends),
+        cmocka_unit_test(test_slab_take__very_many__no_chunk_above_a_huge_page),
+        cmocka_unit_test(test_slab_stray__each_size_has_one_object__nobody_moves),
+        cmocka_unit_test(test_slab_stray__chunks_of_different_use__the_emptiest_leaves),
+        cmocka_unit_test(test_slab_stray__nobody_moves__asked_again_later),
+        cmocka_unit_test(test_slab_stray__one_size_cannot_move__the_other_is_asked_too),
         cmocka_unit_test_teardown(test_slab__random_operations__agree_with_a_list, replay_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -99,7 +99,6 @@ void ist_index_free(struct ist_index *index) {
 
 void ist_index_node_init(const struct ist_index *index, struct ist_index_node *node,
                          struct ist_span key) {
-    node->next = NULL;
     node->hash = ist_hash(index->hash_key, key);
     node->key_bytes = (uint32_t)key.bytes;
     memcpy(node->key, key.data, key.bytes);
@@ -157,7 +156,6 @@ static struct ist_index_node **link_to(const struct ist_index *index,
 
 void ist_index_remove(struct ist_index *index, struct ist_index_node *node) {
     *link_to(index, node) = node->next;
-    node->next = NULL;
     index->count--;
 }
 

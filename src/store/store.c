@@ -149,9 +149,6 @@ static void doom(struct ist_store *store, struct ist_entry *entry) {
 }
 
 static struct ist_entry *find(const struct ist_store *store, struct ist_span key) {
-    if (key.bytes == 0 || key.bytes > IST_KEY_BYTES_MAX) {
-        return NULL;
-    }
     struct ist_index_node *node = ist_index_find(store->index, key);
     return node == NULL ? NULL : entry_of_node(node);
 }
