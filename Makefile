@@ -78,6 +78,7 @@ TESTS += test_store_figures
 # wire, engine
 TESTS += test_frame
 TESTS += test_codec
+TESTS += test_codec_rdma
 TESTS += test_session
 TESTS += test_splits
 TESTS += test_engine
@@ -113,6 +114,7 @@ TESTS += test_completion
 TESTS += test_device
 TESTS += test_gid
 TESTS += test_queue_pair
+TESTS += test_queue_pair_connect
 TESTS += test_survey
 # daemon
 TESTS += test_admin

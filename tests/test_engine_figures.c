@@ -180,6 +180,29 @@ static void test_stats__put_and_get_over_rdma__counted_once(void **state) {
     talk_end(&talk);
 }
 
+static void test_stats__sessions_come_and_go__counted_by_transport(void **state) {
+    (void)state;
+    struct world world;
+    struct ist_session *rdma;
+    struct ist_stats stats;
+    world_init(&world, (struct world_options){0});
+    struct ist_session *stream = world_open(&world);
+    assert_int_equal(ist_session_open_rdma(world.engine, 7, &world, world.now_ns, &rdma), IST_OK);
+    ist_engine_stats(world.engine, &stats);
+    assert_int_equal(stats.sessions, 2);
+    assert_int_equal(stats.sessions_rdma, 1);
+    ist_session_close(rdma);
+    ist_engine_stats(world.engine, &stats);
+    assert_int_equal(stats.sessions, 1);
+    assert_int_equal(stats.sessions_rdma, 0);
+    ist_session_close(stream);
+    ist_engine_stats(world.engine, &stats);
+    assert_int_equal(stats.sessions, 0);
+    assert_int_equal(stats.sessions_rdma, 0);
+    assert_int_equal(stats.sessions_opened, 2);
+    world_fini(&world);
+}
+
 static void test_stats__latency__from_the_header_to_the_last_byte(void **state) {
     (void)state;
     struct world world;
@@ -270,6 +293,7 @@ int main(void) {
         cmocka_unit_test(test_stats__gauges__are_those_of_the_store),
         cmocka_unit_test(test_stats__one_of_each_over_a_stream__counted_once),
         cmocka_unit_test(test_stats__put_and_get_over_rdma__counted_once),
+        cmocka_unit_test(test_stats__sessions_come_and_go__counted_by_transport),
         cmocka_unit_test(test_stats__latency__from_the_header_to_the_last_byte),
         cmocka_unit_test(test_new__server_name__64_bytes_and_no_more),
         cmocka_unit_test(test_put_memory__grows_with_keys_and_body__by_what_they_take),

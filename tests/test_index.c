@@ -205,13 +205,14 @@ static void test_index_any__last_bucket_is_the_last_there_is__ends(void **state)
     struct ist_index *index;
     assert_int_equal(ist_index_new(hash_key, &alloc, &index), IST_OK);
     uint64_t empty = ist_index_metadata_bytes(index);
-    static struct ist_index_node *nodes[1024];
-    for (uint64_t i = 0; i < 1024; i++) { /* without preparing: the first segment is all there is */
+    enum { COUNT = 4096 }; /* nodes want twice as many buckets as the first segment has */
+    static struct ist_index_node *nodes[COUNT];
+    for (uint64_t i = 0; i < COUNT; i++) { /* without preparing: the first segment is all there is */
         nodes[i] = node_new(index, ist_span_of(&i, sizeof(i)));
         ist_index_insert(index, nodes[i]);
     }
     assert_int_equal(ist_index_metadata_bytes(index), empty);
-    for (size_t i = 0; i < 1024; i++) {
+    for (size_t i = 0; i < COUNT; i++) {
         ist_index_remove(index, nodes[i]);
         free(nodes[i]);
     }

@@ -159,6 +159,30 @@ static void test_transfer__server_is_shared__has_so_much_more_time(void **state)
     talk_end(&talk);
 }
 
+/* Who is connected and asks for nothing shares nothing; that the one who asks has several requests is his own matter. */
+static void test_transfer__the_other_session_is_idle__has_its_usual_time(void **state) {
+    (void)state;
+    struct talk talk;
+    struct bytes hello = {0}, out = {0};
+    talk_begin(&talk);
+    struct ist_session *another = world_open(&talk.world);
+    say_hello(&hello, 1);
+    edge_run(&talk.world, another, &hello, &out);
+    const struct item items[] = {{"k", 0, 1024}, {"l", 1024, 1024}, {"m", 2048, 1024}};
+    uint64_t begin_ns = talk.world.now_ns;
+    say_items(&talk.in, IST_OP_PUT, 0, 3, items, 3);
+    say_one(&talk, IST_OP_PUT, 4, "n", 4096, 1024);
+    talk_say(&talk);
+    assert_int_equal(nic_post(&talk, 3), 3);
+    tick_at(&talk.world, begin_ns + PAUSE_NS - 1);
+    nic_complete(&talk, 1);
+    expect_timeout(&talk.world, talk.session, begin_ns + PAUSE_NS + SECOND / 1024);
+    ist_session_close(another);
+    bytes_free(&hello);
+    bytes_free(&out);
+    talk_end(&talk);
+}
+
 /* What was shared by an earlier request is nothing to a later one. */
 static void test_transfer__others_are_long_gone__has_its_usual_time(void **state) {
     (void)state;
@@ -302,6 +326,29 @@ static void test_body__memory_gone_in_its_middle__answered(void **state) {
     clocked_fini(&c);
 }
 
+/* A put for which there is no memory: its values are passed over, and what follows is understood. */
+static void test_put__no_memory_for_its_items__values_are_passed_over(void **state) {
+    (void)state;
+    struct clocked c;
+    struct reply replies[2];
+    clocked_init(&c);
+    c.out.count = 0;
+    say_put(&c.in, 2, 0, "key", 'v', 3000);
+    size_t payload = c.in.count - 3000;
+    say_header(&c.in, IST_OP_PING, 0, 3, 0, 0);
+    size_t fed = edge_feed(&c.world, c.session, c.in.data, payload - 1);
+    c.world.starved = true;
+    fed += edge_feed(&c.world, c.session, c.in.data + fed, 1 + 100);
+    c.world.starved = false;
+    edge_feed(&c.world, c.session, c.in.data + fed, c.in.count - fed);
+    edge_take(&c.world, c.session, &c.out, SIZE_MAX);
+    assert_int_equal(read_replies(&c.out, replies, 2), 2);
+    assert_int_equal(replies[0].frame.request_id, 2);
+    assert_int_equal(replies[0].keys.status, IST_NO_MEMORY);
+    assert_int_equal(replies[1].frame.request_id, 3);
+    clocked_fini(&c);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reply__after_a_long_rest__has_its_whole_time),
@@ -310,12 +357,14 @@ int main(void) {
         cmocka_unit_test(test_reply__behind_another__its_time_begins_with_it),
         cmocka_unit_test(test_transfer__behind_another__counts_its_own_bytes),
         cmocka_unit_test(test_transfer__server_is_shared__has_so_much_more_time),
+        cmocka_unit_test(test_transfer__the_other_session_is_idle__has_its_usual_time),
         cmocka_unit_test(test_transfer__others_are_long_gone__has_its_usual_time),
         cmocka_unit_test(test_transfer__after_a_long_rest__has_its_whole_time),
         cmocka_unit_test(test_transfer__work_that_nobody_takes__has_a_deadline),
         cmocka_unit_test(test_transfer__one_write_behind_its_answer__still_has_a_deadline),
         cmocka_unit_test(test_timer__early__moves_and_session_lives),
         cmocka_unit_test(test_drain__half_a_hello__ends_at_once),
+        cmocka_unit_test(test_put__no_memory_for_its_items__values_are_passed_over),
         cmocka_unit_test(test_body__memory_gone_in_its_middle__answered),
         cmocka_unit_test(test_changed__more_than_once__comes_out_each_time),
     };

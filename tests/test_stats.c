@@ -48,12 +48,14 @@ static void test_observe__bounds__fall_into_the_lower_bucket(void **state) {
     ist_stats_observe(&histogram, 1001);
     ist_stats_observe(&histogram, IST_STATS_BUCKET_NS(IST_STATS_BUCKETS - 1));
     ist_stats_observe(&histogram, IST_STATS_BUCKET_NS(IST_STATS_BUCKETS - 1) + 1);
+    ist_stats_observe(&histogram, 1ull << 50); /* beyond any bound */
     assert_int_equal(histogram.buckets[0], 2);
     assert_int_equal(histogram.buckets[1], 1);
     assert_int_equal(histogram.buckets[IST_STATS_BUCKETS - 1], 1);
-    assert_int_equal(histogram.buckets[IST_STATS_BUCKETS], 1);
-    assert_int_equal(histogram.count, 5);
-    assert_int_equal(histogram.sum_ns, 2001 + 2 * IST_STATS_BUCKET_NS(IST_STATS_BUCKETS - 1) + 1);
+    assert_int_equal(histogram.buckets[IST_STATS_BUCKETS], 2);
+    assert_int_equal(histogram.count, 6);
+    assert_int_equal(histogram.sum_ns,
+                     2001 + 2 * IST_STATS_BUCKET_NS(IST_STATS_BUCKETS - 1) + 1 + (1ull << 50));
 }
 
 static void test_next__figures__under_their_names(void **state) {
@@ -161,7 +163,12 @@ static void test_next__all_samples__families_in_one_run_and_names_once(void **st
     memset(&stats, 0, sizeof(stats));
     size_t met = 0;
     const char *last = "";
+    count = 0;
     for (size_t cursor = 0; ist_stats_next(&stats, &cursor, &sample);) {
+        for (size_t i = 0; i < count; i++) {
+            assert_string_not_equal(names[i], sample.name);
+        }
+        snprintf(names[count++], sizeof(names[0]), "%s", sample.name);
         if (strcmp(last, sample.family) != 0) {
             assert_string_equal(sample.family, families[met++]);
         }
