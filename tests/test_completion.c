@@ -3,6 +3,7 @@
 
 #include <poll.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <infiniband/verbs.h>
 
@@ -27,6 +28,7 @@ static struct {
     struct failing_alloc failing;
     struct ist_log log;
     unsigned errors;
+    uint32_t messages; /* credits of each side */
     struct side side[2];
     struct ist_region region;
     uint8_t memory[BYTES];
@@ -44,6 +46,7 @@ static int setup(void **state) {
     struct ist_hca_config config;
     memset(&f, 0, sizeof(f));
     failing_alloc_init(&f.failing, 0);
+    f.messages = MESSAGES;
     f.log = (struct ist_log){.level = IST_LOG_DEBUG, .write = count_line};
     ist_hca_config_init(&config, 4);
     config.spurious_events = 0;
@@ -84,7 +87,7 @@ static enum ist_status make_completion(struct side *side, uint32_t queue_pairs_m
     const struct ist_completion_config config = {.device = side->device,
                                                  .queue_pairs_max = queue_pairs_max,
                                                  .send_wr = SEND_WR,
-                                                 .messages = MESSAGES,
+                                                 .messages = f.messages,
                                                  .message_bytes = MESSAGE_BYTES,
                                                  .alloc = &f.failing.alloc,
                                                  .log = &f.log};
@@ -255,6 +258,49 @@ static void test_give_back__cannot_be_posted__told(void **state) {
     assert_int_equal(ist_completion_give_back(f.side[1].completion, event.buffer), IST_OK);
 }
 
+static void test_free__buffers__are_mapped_no_more(void **state) {
+    (void)state;
+    unsigned char resident;
+    open_device(&f.side[0]);
+    assert_int_equal(make_completion(&f.side[0], 1), IST_OK);
+    assert_int_equal(make_queue_pair(&f.side[0]), IST_OK);
+    void *buffer = (void *)(uintptr_t)ist_completion_buffer(f.side[0].completion, 0);
+    assert_int_equal(mincore(buffer, 1, &resident), 0);
+    side_close(&f.side[0]);
+    assert_int_equal(mincore(buffer, 1, &resident), -1);
+}
+
+static void test_flush__half_of_the_credits_owed__are_sent(void **state) {
+    (void)state;
+    struct ist_completion_event event;
+    connect_both();
+    struct ist_queue_pair *queue_pair = f.side[0].queue_pair;
+    for (uint32_t owed = 1; owed <= MESSAGES / 2; owed++) {
+        ist_queue_pair_owe_credit(queue_pair);
+        assert_int_equal(ist_queue_pair_flush(queue_pair), IST_OK);
+        assert_int_equal(ist_queue_pair_outstanding(queue_pair), owed == MESSAGES / 2);
+    }
+    ist_hca_run(f.hca, UINT64_MAX);
+    assert_int_equal(ist_completion_poll(f.side[1].completion, &event, 1), 1);
+    assert_int_equal(event.immediate, MESSAGES / 2);
+    assert_int_equal(event.bytes, 0);
+}
+
+/* A peer that has a single credit waits for it. */
+static void test_flush__one_credit_in_all__is_sent_at_once(void **state) {
+    (void)state;
+    struct ist_completion_event event;
+    f.messages = 1;
+    connect_both();
+    assert_int_equal(ist_queue_pair_flush(f.side[0].queue_pair), IST_OK);
+    assert_int_equal(ist_queue_pair_outstanding(f.side[0].queue_pair), 0);
+    ist_queue_pair_owe_credit(f.side[0].queue_pair);
+    assert_int_equal(ist_queue_pair_flush(f.side[0].queue_pair), IST_OK);
+    ist_hca_run(f.hca, UINT64_MAX);
+    assert_int_equal(ist_completion_poll(f.side[1].completion, &event, 1), 1);
+    assert_int_equal(event.immediate, 1);
+}
+
 /* ---- what comes out ------------------------------------------------------------------------------------- */
 
 /* More than the device is asked for at once; each in its buffer. */
@@ -375,6 +421,9 @@ int main(void) {
         TEST(test_enter__all_places_taken__no_space_until_one_leaves),
         TEST(test_enter__nth_buffer_cannot_be_posted__the_next_one_posts_it),
         TEST(test_give_back__cannot_be_posted__told),
+        TEST(test_free__buffers__are_mapped_no_more),
+        TEST(test_flush__half_of_the_credits_owed__are_sent),
+        TEST(test_flush__one_credit_in_all__is_sent_at_once),
         TEST(test_poll__many__as_many_as_wanted_in_order),
         TEST(test_poll__device_refuses__nothing_and_told),
         TEST(test_poll__written_with_immediate_data__failed_and_no_message),

@@ -305,6 +305,63 @@ static void test_connect__device_refuses__device_and_broken(void **state) {
     }
 }
 
+/* A device that has less room than it said takes a part of a chain: that part comes out, and no more is waited for. */
+static void test_flush__device_takes_a_part__that_part_is_outstanding(void **state) {
+    (void)state;
+    struct ist_hca_device_config about;
+    struct ist_queue_pair_end own;
+    struct ist_completion_event events[16];
+    ist_hca_device_config_roce(&about, "roce", 0);
+    about.max_qp_wr = 8;
+    open_device(&about);
+    renew(false);
+    const struct ist_queue_pair_end end = peer();
+    connect_to(&end);
+    ist_queue_pair_end(f.queue_pair, &own);
+    for (unsigned i = 0; i < 3; i++) {
+        struct ibv_send_wr request = {.opcode = IBV_WR_SEND, .send_flags = IBV_SEND_SIGNALED}, *refused;
+        assert_int_equal(ibv_post_send(ist_hca_find_qp(f.hca, own.number), &request, &refused), 0);
+    }
+    const struct ist_one_sided work = {.read = true, .piece_count = 0};
+    for (unsigned i = 0; i < 8; i++) {
+        ist_queue_pair_add_work(f.queue_pair, &work);
+    }
+    assert_int_equal(ist_queue_pair_flush(f.queue_pair), IST_DEVICE);
+    assert_int_equal(f.errors, 1);
+    assert_false(ist_queue_pair_is_ready(f.queue_pair));
+    assert_int_equal(ist_queue_pair_outstanding(f.queue_pair), 5);
+    ist_hca_run(f.hca, UINT64_MAX);
+    size_t count = ist_completion_poll(f.completion, events, 16);
+    uint64_t works = 0;
+    for (size_t i = 0; i < count; i++) {
+        assert_int_equal(events[i].kind, IST_COMPLETION_FAILED);
+        works += ist_queue_pair_retire(f.queue_pair, events[i].count);
+    }
+    assert_int_equal(works, 5);
+    assert_int_equal(ist_queue_pair_outstanding(f.queue_pair), 0);
+}
+
+/* Whatever failed: there is still a place for it. */
+static void test_new__nth_allocation_fails__as_many_fit_as_before(void **state) {
+    (void)state;
+    struct ist_hca_device_config about;
+    struct ist_queue_pair *made[2] = {NULL, NULL}, *none = NULL;
+    ist_hca_device_config_roce(&about, "roce", 0);
+    open_device(&about);
+    const struct ist_queue_pair_config config = {.completion = f.completion};
+    for (uint64_t n = 1; n <= 5; n++) {
+        f.failing.fail_at = f.failing.calls + n;
+        assert_int_equal(ist_queue_pair_new(&config, &none), IST_NO_MEMORY);
+        assert_null(none);
+    }
+    f.failing.fail_at = 0;
+    assert_int_equal(ist_queue_pair_new(&config, &made[0]), IST_OK);
+    assert_int_equal(ist_queue_pair_new(&config, &made[1]), IST_OK);
+    assert_int_equal(ist_queue_pair_new(&config, &none), IST_NO_SPACE);
+    ist_queue_pair_free(made[0]);
+    ist_queue_pair_free(made[1]);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
@@ -318,6 +375,8 @@ int main(void) {
         TEST(test_end_is_valid__infiniband__lids_of_one_port),
         TEST(test_connect__nobody_answers__peer_and_broken),
         TEST(test_connect__device_refuses__device_and_broken),
+        TEST(test_flush__device_takes_a_part__that_part_is_outstanding),
+        TEST(test_new__nth_allocation_fails__as_many_fit_as_before),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

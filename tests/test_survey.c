@@ -77,6 +77,7 @@ static void test_survey__two_devices__all_that_they_say(void **state) {
     assert_int_equal(f.survey.devices_count, 2);
     const struct ist_survey_device *roce = &f.survey.devices[0], *ib = &f.survey.devices[1];
     assert_string_equal(roce->name, "roce");
+    assert_string_equal(roce->firmware, "sim");
     assert_int_equal(roce->error, 0);
     assert_int_equal(roce->limits.queue_pair_wr, 8192);
     assert_int_equal(roce->limits.reads_in, 16);

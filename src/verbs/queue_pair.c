@@ -372,9 +372,10 @@ void ist_queue_pair_add_message(struct ist_queue_pair *queue_pair, uint32_t byte
     struct ibv_send_wr *request = add_send(queue_pair);
     const struct ist_piece piece = {(uintptr_t)from, bytes, queue_pair->region.lkey};
     set_pieces(queue_pair, request, &piece, 1);
-    /* It may wake a peer that sleeps for messages only. */
-    request->send_flags =
-        IBV_SEND_SOLICITED | (bytes <= queue_pair->inline_bytes ? IBV_SEND_INLINE : 0u);
+    request->send_flags = IBV_SEND_SOLICITED; /* it may wake a peer that sleeps for messages only */
+    if (bytes <= queue_pair->inline_bytes) {
+        request->send_flags |= IBV_SEND_INLINE;
+    }
     queue_pair->slots_taken++;
     queue_pair->credits--;
 }
