@@ -365,6 +365,26 @@ static void test_poll__written_with_immediate_data__failed_and_no_message(void *
     ist_region_drop(&own);
 }
 
+/* The device's own events name the queue pair. */
+static void test_device_events__of_a_queue_pair__its_number(void **state) {
+    (void)state;
+    struct ist_device_event event;
+    struct ist_queue_pair_end end;
+    bool failed = false, last = false;
+    connect_both();
+    ist_queue_pair_end(f.side[1].queue_pair, &end);
+    ist_hca_qp_fatal(ist_hca_find_qp(f.hca, end.number));
+    ist_hca_run(f.hca, UINT64_MAX);
+    while (ist_device_next_event(f.side[1].device, &event) == IST_OK) {
+        assert_true(event.kind == IST_DEVICE_QUEUE_PAIR_FAILED ||
+                    event.kind == IST_DEVICE_LAST_RECEIVE);
+        assert_int_equal(event.queue_pair, end.number);
+        failed |= event.kind == IST_DEVICE_QUEUE_PAIR_FAILED;
+        last |= event.kind == IST_DEVICE_LAST_RECEIVE;
+    }
+    assert_true(failed && last);
+}
+
 /* ---- waiting -------------------------------------------------------------------------------------------- */
 
 /* Credits are messages without bytes. */
@@ -427,6 +447,7 @@ int main(void) {
         TEST(test_poll__many__as_many_as_wanted_in_order),
         TEST(test_poll__device_refuses__nothing_and_told),
         TEST(test_poll__written_with_immediate_data__failed_and_no_message),
+        TEST(test_device_events__of_a_queue_pair__its_number),
         TEST(test_arm_again__messages_only__credits_wake_nobody),
         TEST(test_arm__device_refuses__told),
     };

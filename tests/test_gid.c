@@ -1,7 +1,10 @@
 /* src/verbs/gid: which entry of a port's table is used. */
 #include "tests/support.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "verbs/gid.h"
 
@@ -95,12 +98,38 @@ static void test_gid_source__another_address__not_the_loopback_one(void **state)
                 (memcmp(source, mapped_loopback, 16) != 0 && memcmp(source, mapped_loopback, 12) == 0));
 }
 
+/* Without a descriptor to ask with there is no answer; that descriptor 0 is free is no reason. */
+static void test_gid_source__descriptors_run_out_or_begin_at_zero__none_or_the_answer(void **state) {
+    (void)state;
+    static const uint8_t loopback[16] = {[15] = 1}, mapped[16] = {[10] = 0xff, 0xff, 127, 0, 0, 1};
+    uint8_t source[16];
+    struct rlimit usual;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
+    const struct rlimit none = {.rlim_cur = 0, .rlim_max = usual.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    bool found[2] = {ist_gid_source(mapped, source), ist_gid_source(loopback, source)};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+    assert_false(found[0] || found[1]);
+    int input = dup(STDIN_FILENO);
+    close(STDIN_FILENO);
+    found[0] = ist_gid_source(mapped, source);
+    bool is_left = fcntl(STDIN_FILENO, F_GETFD) != -1;
+    if (input >= 0) {
+        dup2(input, STDIN_FILENO);
+        close(input);
+    }
+    assert_true(found[0]);
+    assert_false(is_left);
+    assert_memory_equal(source, mapped, 16);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_gid_rank__each_kind__its_rank_and_why),
         cmocka_unit_test(test_gid_choose__a_table_as_cards_have_it__the_one_that_routes),
         cmocka_unit_test(test_gid_choose__a_hint__overrides_or_is_missing),
         cmocka_unit_test(test_gid_source__loopback__itself),
+        cmocka_unit_test(test_gid_source__descriptors_run_out_or_begin_at_zero__none_or_the_answer),
         cmocka_unit_test(test_gid_source__another_address__not_the_loopback_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,6 +2,8 @@
 #include "tests/support.h"
 
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <infiniband/verbs.h>
 
@@ -305,6 +307,56 @@ static void test_connect__device_refuses__device_and_broken(void **state) {
     }
 }
 
+static void test_new__device_has_no_room_for_inline_bytes__goes_without(void **state) {
+    (void)state;
+    struct ist_hca_device_config about;
+    ist_hca_device_config_roce(&about, "roce", 0);
+    about.max_inline = 0;
+    open_device(&about);
+    renew(false);
+    const struct ist_queue_pair_end end = peer();
+    connect_to(&end);
+    assert_true(ist_queue_pair_message_room(f.queue_pair) > 0);
+    memset(ist_queue_pair_message(f.queue_pair), 'm', 100);
+    ist_queue_pair_add_message(f.queue_pair, 100);
+    assert_int_equal(ist_queue_pair_flush(f.queue_pair), IST_OK);
+    assert_int_equal(f.errors, 0);
+}
+
+/* Memory of just the size that the device takes at once, and a byte more. */
+static void test_register__up_to_the_limit__then_too_big(void **state) {
+    (void)state;
+    static uint8_t memory[4097];
+    struct ist_hca_device_config about;
+    struct ist_region region = {0};
+    ist_hca_device_config_roce(&about, "roce", 0);
+    about.max_mr_size = 4096;
+    about.dmabuf = true;
+    open_device(&about);
+    assert_int_equal(ist_region_register(f.device, memory, 4097, IST_MEMORY_LOCAL, &region),
+                     IST_TOO_BIG);
+    assert_int_equal(ist_region_register(f.device, memory, 0, IST_MEMORY_LOCAL, &region), IST_INVALID);
+    assert_null(region.mr);
+    assert_int_equal(ist_region_register(f.device, memory, 4096, IST_MEMORY_LOCAL, &region), IST_OK);
+    assert_int_equal(region.address, (uintptr_t)memory);
+    assert_int_equal(region.bytes, 4096);
+    ist_region_drop(&region);
+    assert_null(region.mr);
+    int fd = memfd_create("test", 0);
+    assert_true(fd >= 0);
+    assert_int_equal(ftruncate(fd, 8192), 0);
+    assert_int_equal(ist_region_register_dmabuf(f.device, fd, 0, 4097, 64, IST_MEMORY_REMOTE, &region),
+                     IST_TOO_BIG);
+    assert_int_equal(ist_region_register_dmabuf(f.device, fd, 0, 0, 64, IST_MEMORY_REMOTE, &region),
+                     IST_INVALID);
+    assert_int_equal(
+        ist_region_register_dmabuf(f.device, fd, 4096, 4096, 64, IST_MEMORY_REMOTE, &region), IST_OK);
+    assert_int_equal(region.address, 64);
+    assert_int_equal(region.bytes, 4096);
+    ist_region_drop(&region);
+    close(fd);
+}
+
 /* A device that has less room than it said takes a part of a chain: that part comes out, and no more is waited for. */
 static void test_flush__device_takes_a_part__that_part_is_outstanding(void **state) {
     (void)state;
@@ -375,6 +427,8 @@ int main(void) {
         TEST(test_end_is_valid__infiniband__lids_of_one_port),
         TEST(test_connect__nobody_answers__peer_and_broken),
         TEST(test_connect__device_refuses__device_and_broken),
+        TEST(test_new__device_has_no_room_for_inline_bytes__goes_without),
+        TEST(test_register__up_to_the_limit__then_too_big),
         TEST(test_flush__device_takes_a_part__that_part_is_outstanding),
         TEST(test_new__nth_allocation_fails__as_many_fit_as_before),
     };

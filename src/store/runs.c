@@ -165,32 +165,30 @@ bool ist_runs_first(const struct ist_runs *runs, uint32_t granules, struct ist_r
     return true;
 }
 
-/* The last unit up to `unit` in which a run of at least `granules` begins. */
-static bool last_up_to(const struct ist_runs *runs, uint32_t unit, uint32_t granules,
-                       struct ist_run *run) {
-    /* Up, until a sibling at or left of us is long enough ... */
+/* The last run that begins up to `unit`; empty when there is none. */
+static struct ist_run last_up_to(const struct ist_runs *runs, uint32_t unit) {
+    /* Up, until a sibling at or left of us has one ... */
     unsigned level = 0;
     uint32_t node = unit;
-    while (runs->longest[level][node] < granules) {
+    while (runs->longest[level][node] == 0) {
         while (node % FANOUT == 0) {
             node /= FANOUT;
             if (++level >= runs->levels) {
-                return false;
+                return (struct ist_run){0};
             }
         }
         node--;
     }
-    /* ... and down again, along the last child that is. */
+    /* ... and down again, along the last child that has. */
     while (level > 0) {
         uint32_t count = level_count(runs, --level);
         uint32_t first = node * FANOUT;
         node = count - first < FANOUT ? count - 1 : first + FANOUT - 1;
-        while (runs->longest[level][node] < granules) {
+        while (runs->longest[level][node] == 0) {
             node--;
         }
     }
-    *run = run_of(runs, node);
-    return true;
+    return run_of(runs, node);
 }
 
 bool ist_runs_around(const struct ist_runs *runs, uint32_t granule, struct ist_run *run) {
@@ -198,11 +196,11 @@ bool ist_runs_around(const struct ist_runs *runs, uint32_t granule, struct ist_r
     if (unit >= runs->units) {
         return false;
     }
-    struct ist_run found;
+    struct ist_run found = {0};
     if (runs->longest[0][unit] != 0 && runs->edges[unit].begins <= granule) {
         found = run_of(runs, unit);
-    } else if (unit == 0 || !last_up_to(runs, unit - 1, 1, &found)) {
-        return false;
+    } else if (unit > 0) {
+        found = last_up_to(runs, unit - 1);
     }
     if (granule - found.start >= found.granules) {
         return false;
