@@ -179,11 +179,10 @@ static struct ist_run last_up_to(const struct ist_runs *runs, uint32_t unit) {
         }
         node--;
     }
-    /* ... and down again, along the last child that has. */
+    /* ... and down again, along the last child that has. What lies left of something has all its children. */
     while (level > 0) {
-        uint32_t count = level_count(runs, --level);
-        uint32_t first = node * FANOUT;
-        node = count - first < FANOUT ? count - 1 : first + FANOUT - 1;
+        level--;
+        node = node * FANOUT + FANOUT - 1;
         while (runs->longest[level][node] == 0) {
             node--;
         }
