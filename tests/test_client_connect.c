@@ -2,6 +2,7 @@
  * fake. */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
@@ -383,6 +384,47 @@ static void test_loss__a_child_has_the_socket_open__descriptor_is_quiet(void **s
     fake_stop(fake);
 }
 
+static size_t open_descriptors(void) {
+    size_t count = 0;
+    for (int fd = 0; fd < 1024; fd++) {
+        count += fcntl(fd, F_GETFD) >= 0;
+    }
+    return count;
+}
+
+/* What watches the socket is shared with the child, which must not end that. */
+static void test_free__in_a_child__closes_and_leaves_the_parents_session_alone(void **state) {
+    (void)state;
+    struct fake *fake = start_one(FAKE_GOOD);
+    struct ist_client *client = client_of(fake);
+    struct waiting waiting = {0};
+    assert_int_equal(ist_ping_async(client, 0, on_done, &waiting), IST_OK);
+    process_until(client, &waiting.calls, 1);
+    pid_t child = fork();
+    if (child == 0) {
+        size_t opened = open_descriptors();
+        ist_client_free(client);
+        _exit(opened - open_descriptors() >= 4 ? 0 : 1); /* the socket, and three for who waits */
+    }
+    assert_true(child > 0);
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_int_equal(ist_ping_async(client, PATIENCE_NS / 2, on_done, &waiting), IST_OK);
+    struct pollfd polled = {.fd = ist_client_fd(client), .events = POLLIN};
+    uint64_t begin_ns = ist_client_now_ns();
+    while (waiting.calls < 2) {
+        assert_int_equal(poll(&polled, 1, (int)(PATIENCE_NS / MS)), 1);
+        (void)ist_client_process(client);
+    }
+    /* Its answer woke us, not its deadline. */
+    assert_true(ist_client_now_ns() - begin_ns < PATIENCE_NS / 2);
+    assert_int_equal(waiting.status, IST_OK);
+    assert_int_equal(fake_connections(fake), 1);
+    ist_client_free(client);
+    fake_stop(fake);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_new__nobody_usable__status_and_cause),
@@ -395,6 +437,7 @@ int main(void) {
         cmocka_unit_test(test_reconnect__server_silent__submit_returns_and_peer_in_time),
         cmocka_unit_test(test_loss__idle__seen_and_next_call_connects),
         cmocka_unit_test(test_loss__a_child_has_the_socket_open__descriptor_is_quiet),
+        cmocka_unit_test(test_free__in_a_child__closes_and_leaves_the_parents_session_alone),
         cmocka_unit_test(test_loss__unseen_for_a_while__next_call_connects_and_is_answered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,6 +16,7 @@
 static struct {
     struct ist_client *client;
     pthread_t thread;
+    uint64_t timeout_ns;
     enum ist_status status;
     uint8_t *memory;
 } f;
@@ -23,11 +24,12 @@ static struct {
 static void *put_once(void *arg) {
     (void)arg;
     struct ist_put_item put = {.key = {"k", 1}, .value = f.memory, .value_bytes = VALUE_BYTES};
-    f.status = ist_put(f.client, &put, 1, 0, 0);
+    f.status = ist_put(f.client, &put, 1, 0, f.timeout_ns);
     return NULL;
 }
 
-static void begin(uint64_t seed) {
+static void begin(uint64_t seed, uint64_t timeout_ns) {
+    f.timeout_ns = timeout_ns;
     char error[300] = "";
     house_begin((struct house_options){.seed = seed});
     const struct ist_client_options options = {.endpoints = house_endpoint(),
@@ -67,7 +69,7 @@ static void end(void) {
 
 static void test_unregister__while_another_thread_polls__its_call_ends(void **state) {
     (void)state;
-    begin(101);
+    begin(101, 0);
     assert_int_equal(ist_memory_unregister(f.client, f.memory, VALUE_BYTES), IST_OK);
     join();
     assert_int_equal(f.status, IST_PEER);
@@ -75,9 +77,19 @@ static void test_unregister__while_another_thread_polls__its_call_ends(void **st
     end();
 }
 
+static void test_deadline__before_the_end_of_polling__ends_the_call(void **state) {
+    (void)state;
+    begin(102, 20000000);
+    join();
+    assert_int_equal(f.status, IST_TIMEOUT);
+    house_unpark();
+    end();
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_unregister__while_another_thread_polls__its_call_ends),
+        cmocka_unit_test(test_deadline__before_the_end_of_polling__ends_the_call),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -276,6 +276,103 @@ static void test_lead__answered_by_another_thread__leader_returns(void **state) 
     fake_stop(fake);
 }
 
+/* ---- callbacks that wait ---------------------------------------------------------------------------------------- */
+
+/* A callback that returns when another thread's blocking call has: as with a lock of the program that the other holds
+ * during its call. */
+struct gate {
+    atomic_bool entered, open;
+};
+
+static void wait_at_gate(void *arg, enum ist_status status) {
+    struct gate *gate = arg;
+    uint64_t until_ns = ist_client_now_ns() + PATIENCE_NS;
+    (void)status;
+    atomic_store(&gate->entered, true);
+    while (!atomic_load(&gate->open) && ist_client_now_ns() < until_ns) {
+        (void)poll(NULL, 0, 1);
+    }
+}
+
+static void wait_until_entered(struct gate *gate) {
+    uint64_t until_ns = ist_client_now_ns() + PATIENCE_NS;
+    while (!atomic_load(&gate->entered)) {
+        assert_true(ist_client_now_ns() < until_ns);
+        (void)poll(NULL, 0, 1);
+    }
+}
+
+static void test_callback__of_the_leader_waits_for_a_follower__both_go_on(void **state) {
+    (void)state;
+    struct fake *fake = start_one(FAKE_MUTE);
+    struct ist_client *client = client_of(fake);
+    struct caller leader, follower;
+    struct gate gate = {0};
+    caller_start(&leader, client, PATIENCE_NS);
+    wait_for_requests(fake, 1); /* it leads */
+    caller_start(&follower, client, PATIENCE_NS);
+    wait_for_requests(fake, 2);
+    assert_int_equal(ist_ping_async(client, MS, wait_at_gate, &gate),
+                     IST_OK); /* times out: called by the leader */
+    wait_until_entered(&gate);
+    fake_speak(fake);
+    uint64_t begin_ns = ist_client_now_ns();
+    assert_int_equal(caller_end(&follower), IST_OK);
+    assert_true(ist_client_now_ns() - begin_ns < PATIENCE_NS / 2);
+    atomic_store(&gate.open, true);
+    assert_int_equal(caller_end(&leader), IST_OK);
+    ist_client_free(client);
+    fake_stop(fake);
+}
+
+/* One that comes later finds nobody who leads, and does it. Its deadline holds as well. */
+static void test_callback__of_the_leader_waits__calls_of_others_go_on(void **state) {
+    (void)state;
+    struct fake *fake = start_one(FAKE_MUTE);
+    struct ist_client *client = client_of(fake);
+    struct caller leader;
+    struct gate gate = {0};
+    caller_start(&leader, client, PATIENCE_NS);
+    wait_for_requests(fake, 1);
+    assert_int_equal(ist_ping_async(client, MS, wait_at_gate, &gate), IST_OK);
+    wait_until_entered(&gate);
+    uint64_t begin_ns = ist_client_now_ns();
+    assert_int_equal(ist_ping(client, 5 * MS), IST_TIMEOUT);
+    fake_speak(fake);
+    assert_int_equal(ist_ping(client, PATIENCE_NS), IST_OK);
+    assert_true(ist_client_now_ns() - begin_ns < PATIENCE_NS / 2);
+    atomic_store(&gate.open, true);
+    assert_int_equal(caller_end(&leader), IST_OK);
+    ist_client_free(client);
+    fake_stop(fake);
+}
+
+/* ---- threads that are cancelled ---------------------------------------------------------------------------------- */
+
+static void test_cancel__in_a_call__it_returns_first_and_others_go_on(void **state) {
+    (void)state;
+    struct fake *fake = start_one(FAKE_MUTE);
+    struct ist_client *client = client_of(fake);
+    struct caller callers[2];
+    for (size_t i = 0; i < 2; i++) { /* one leads, the other follows */
+        caller_start(&callers[i], client, PATIENCE_NS);
+        callers[i].status = IST_AGAIN;
+        wait_for_requests(fake, i + 1);
+    }
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(pthread_cancel(callers[i].thread), 0);
+    }
+    fake_speak(fake);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(pthread_join(callers[i].thread, NULL), 0);
+    }
+    assert_int_equal(callers[0].status, IST_OK);
+    assert_int_equal(callers[1].status, IST_OK);
+    assert_int_equal(ist_ping(client, 0), IST_OK);
+    ist_client_free(client);
+    fake_stop(fake);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_threads__blocking_and_event_loop__all_answered),
@@ -285,6 +382,9 @@ int main(void) {
         cmocka_unit_test(test_loss__all_blocked__all_peer),
         cmocka_unit_test(test_lead__others_submit_more_than_the_socket_takes__leader_sends),
         cmocka_unit_test(test_lead__answered_by_another_thread__leader_returns),
+        cmocka_unit_test(test_callback__of_the_leader_waits_for_a_follower__both_go_on),
+        cmocka_unit_test(test_callback__of_the_leader_waits__calls_of_others_go_on),
+        cmocka_unit_test(test_cancel__in_a_call__it_returns_first_and_others_go_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

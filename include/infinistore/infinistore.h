@@ -9,7 +9,8 @@
  * buffers, out-pointers) must stay valid and unmoved until then. A submit that does not return OK
  * never calls back.
  *
- * A client may be used from any number of threads. Callbacks run one at a time. A callback may submit
+ * A client may be used from any number of threads. One that is cancelled (pthread_cancel()) in a call is so
+ * behind it. Callbacks run one at a time, and hold up no blocking call of another thread. A callback may submit
  * further requests; it must not call a blocking form (refused with INVALID), ist_client_process() (does
  * nothing) or ist_client_free().
  *
@@ -18,8 +19,9 @@
  * whether it found the same server process (the cache is still there) or a new one (it is empty).
  *
  * Return of a batch: OK when every item is OK; else the status of the first item that is not, with
- * each item's own in `status`. Of the session's statuses (PEER, TIMEOUT, PROTOCOL), and of a submit that
- * is refused, every item gets the same. After TIMEOUT or PEER a put may or may not have taken effect.
+ * each item's own in `status`. Of the session's statuses (PEER, TIMEOUT, PROTOCOL; DEVICE where only RDMA will do and
+ * cannot be had), and of a submit that is refused, every item gets the same. After TIMEOUT, PEER or PROTOCOL a put, remove
+ * or purge may or may not have taken effect.
  *
  * timeout_ns: from the submit (in a callback: from when all that are due have run); 0 means the client's default. */
 #ifndef INFINISTORE_INFINISTORE_H
@@ -61,7 +63,7 @@ struct ist_get_item {
     void *buffer; /* receives the value; its tail stays untouched */
     uint64_t buffer_bytes;
     uint64_t value_bytes;   /* out: the value's true length on OK and TOO_SMALL, else 0 */
-    enum ist_status status; /* out: OK, NOT_FOUND, TOO_SMALL, INVALID */
+    enum ist_status status; /* out: OK, NOT_FOUND, TOO_SMALL, INVALID, NO_MEMORY */
 };
 
 enum ist_put_flags {
@@ -120,7 +122,9 @@ enum ist_status ist_client_new(const struct ist_client_options *options, struct 
                                char *error, size_t error_bytes);
 
 /* Ends what is in flight with PEER (callbacks run now, in this thread), closes, frees. No other thread
- * may be in a call. NULL is legal. */
+ * may be in a call. NULL is legal.
+ * After a fork() a client is the parent's, and this is the only call that the child may make: it closes the child's
+ * descriptors of TCP and calls nobody back; memory and what is of RDMA stay until the child ends. */
 void ist_client_free(struct ist_client *client);
 
 /* Readable when ist_client_process() has something to do; for poll, epoll, libev. Valid for the life of

@@ -2,8 +2,10 @@
 #include "client/client.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "client/driver.h"
 
@@ -12,8 +14,23 @@
 struct ist_client {
     const struct ist_alloc *alloc;
     uint64_t request_timeout_ns;
+    pid_t process; /* that made it: a child of a fork() has a copy of all but the threads */
     struct ist_driver driver;
 };
+
+/* ---- threads that are cancelled ------------------------------------------------------------------------- */
+
+/* A thread works for others, too, with the lock, or as the one that waits for the socket: it is not to end in the middle of
+ * that. Returns what to go back to. */
+static int put_off_cancel(void) {
+    int before;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    return before;
+}
+
+static void allow_cancel(int before) {
+    pthread_setcancelstate(before, &before);
+}
 
 /* ---- beginning and end --------------------------------------------------------------------------------- */
 
@@ -115,13 +132,16 @@ enum ist_status ist_client_new_with(const struct ist_client_options *options,
         return IST_NO_MEMORY;
     }
     new->alloc = alloc;
+    new->process = getpid();
     new->request_timeout_ns = value_or(options->request_timeout_ns, IST_REQUEST_TIMEOUT_NS);
     enum ist_status status = set_up(new, options, error, error_bytes);
     if (status != IST_OK) {
         ist_release(alloc, new);
         return status;
     }
+    int cancel = put_off_cancel();
     status = ist_driver_connect(&new->driver);
+    allow_cancel(cancel);
     if (status != IST_OK) {
         snprintf(error, error_bytes, "%s", new->driver.connection.error);
         ist_client_free(new);
@@ -137,10 +157,14 @@ enum ist_status ist_client_new(const struct ist_client_options *options, struct 
 }
 
 void ist_client_free(struct ist_client *client) {
-    if (client != NULL) {
+    int cancel = put_off_cancel();
+    if (client != NULL && client->process != getpid()) {
+        ist_driver_leave(&client->driver);
+    } else if (client != NULL) {
         ist_driver_fini(&client->driver);
         ist_release(client->alloc, client);
     }
+    allow_cancel(cancel);
 }
 
 int ist_client_fd(const struct ist_client *client) {
@@ -148,7 +172,10 @@ int ist_client_fd(const struct ist_client *client) {
 }
 
 size_t ist_client_process(struct ist_client *client) {
-    return ist_driver_process(&client->driver);
+    int cancel = put_off_cancel();
+    size_t count = ist_driver_process(&client->driver);
+    allow_cancel(cancel);
+    return count;
 }
 
 /* The mutex is no part of what a const client promises to leave alone. */
@@ -168,20 +195,31 @@ void ist_client_why_tcp(const struct ist_client *client, char *text, size_t text
     ist_driver_why_tcp(driver_of(client), text, text_bytes);
 }
 
+static enum ist_status register_source(struct ist_client *client,
+                                       const struct ist_region_source *source) {
+    int cancel = put_off_cancel();
+    enum ist_status status = ist_driver_register(&client->driver, source);
+    allow_cancel(cancel);
+    return status;
+}
+
 enum ist_status ist_memory_register(struct ist_client *client, void *address, size_t bytes) {
     const struct ist_region_source source = {.address = (uintptr_t)address, .bytes = bytes, .fd = -1};
-    return ist_driver_register(&client->driver, &source);
+    return register_source(client, &source);
 }
 
 enum ist_status ist_memory_register_dmabuf(struct ist_client *client, int fd, uint64_t offset,
                                            size_t bytes, void *address) {
     const struct ist_region_source source = {
         .address = (uintptr_t)address, .bytes = bytes, .fd = fd, .offset = offset};
-    return fd < 0 ? IST_INVALID : ist_driver_register(&client->driver, &source);
+    return fd < 0 ? IST_INVALID : register_source(client, &source);
 }
 
 enum ist_status ist_memory_unregister(struct ist_client *client, const void *address, size_t bytes) {
-    return ist_driver_unregister(&client->driver, (uintptr_t)address, bytes);
+    int cancel = put_off_cancel();
+    enum ist_status status = ist_driver_unregister(&client->driver, (uintptr_t)address, bytes);
+    allow_cancel(cancel);
+    return status;
 }
 
 size_t ist_client_in_flight(const struct ist_client *client) {
@@ -212,18 +250,19 @@ static enum ist_status start(struct ist_client *client, enum ist_status made,
     if (made != IST_OK) {
         return made;
     }
-    uint64_t timeout_ns = value_or(form.timeout_ns, client->request_timeout_ns);
-    if (form.blocking) {
-        return ist_driver_call(&client->driver, request, timeout_ns);
-    }
-    if (form.done == NULL) {
+    if (!form.blocking && form.done == NULL) {
         ist_request_abort(request, IST_INVALID);
         ist_request_free(request);
         return IST_INVALID;
     }
+    uint64_t timeout_ns = value_or(form.timeout_ns, client->request_timeout_ns);
     request->done = form.done;
     request->arg = form.arg;
-    return ist_driver_submit(&client->driver, request, timeout_ns);
+    int cancel = put_off_cancel();
+    enum ist_status status = form.blocking ? ist_driver_call(&client->driver, request, timeout_ns)
+                                           : ist_driver_submit(&client->driver, request, timeout_ns);
+    allow_cancel(cancel);
+    return status;
 }
 
 static enum ist_status put(struct ist_client *client, struct ist_put_item *items, size_t count,

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "client/clock.h"
@@ -108,7 +109,7 @@ close_wakeup:
     return IST_NO_MEMORY;
 }
 
-static size_t run_callbacks(struct ist_driver *driver);
+static size_t run_callbacks(struct ist_driver *driver, struct ist_waiter *leading);
 
 void ist_driver_fini(struct ist_driver *driver) {
     lock(driver);
@@ -116,11 +117,21 @@ void ist_driver_fini(struct ist_driver *driver) {
     driver->ending = true;
     ist_connection_close(&driver->connection, IST_PEER);
     settle(driver);
-    (void)run_callbacks(driver);
+    (void)run_callbacks(driver, NULL);
     IST_ASSERT(driver->first_fresh == NULL);
     unlock(driver);
     ist_connection_fini(&driver->connection);
     pthread_mutex_destroy(&driver->lock);
+    ist_wakeup_close(&driver->wakeup);
+}
+
+void ist_driver_leave(struct ist_driver *driver) {
+    if (pthread_mutex_trylock(&driver->lock) != 0) {
+        return; /* a thread of the parent's was at work at the fork(): nobody knows what is open */
+    }
+    if (driver->connection.fd >= 0) {
+        close(driver->connection.fd);
+    }
     ist_wakeup_close(&driver->wakeup);
 }
 
@@ -130,7 +141,8 @@ void ist_driver_fini(struct ist_driver *driver) {
 static void wake_leader(struct ist_driver *driver) {
     const struct ist_connection *connection = &driver->connection;
     if (driver->waiting &&
-        (driver->leader->done || driver->first_due != NULL || !ist_connection_is_armed(connection) ||
+        (driver->leader->done || (driver->first_due != NULL && !driver->calling) ||
+         !ist_connection_is_armed(connection) ||
          driver->waiting_for != ist_connection_generation(connection) ||
          (ist_connection_wait(connection, IST_SOURCE_SOCKET).events & ~driver->waiting_events) != 0 ||
          ist_connection_deadline_ns(connection) < driver->waiting_until_ns)) {
@@ -177,14 +189,28 @@ static void warn(struct ist_driver *driver) {
     }
 }
 
-/* All that are due, and become due meanwhile, unless another thread does it already. Returns how many. */
-static size_t run_callbacks(struct ist_driver *driver) {
+/* A callback may take long, or wait for what another thread does with this client: that one must not wait for us. */
+static void step_down(struct ist_driver *driver) {
+    driver->leader = NULL;
+    if (driver->first_follower != NULL) {
+        call_on(driver, driver->first_follower);
+    } else if (driver->asynchronous > 0) {
+        arm(driver, ist_client_now_ns());
+    }
+}
+
+/* All that are due, and become due meanwhile, unless another thread does it already. leading: the caller's, who leads until
+ * then; or NULL. Returns how many. */
+static size_t run_callbacks(struct ist_driver *driver, struct ist_waiter *leading) {
     size_t count = 0;
     if (driver->calling) {
         return 0;
     }
     driver->calling = true;
     driver->caller = pthread_self();
+    if (leading != NULL) {
+        step_down(driver);
+    }
     if (driver->connection.warning_is_due) {
         warn(driver);
     }
@@ -294,14 +320,21 @@ static void flush(struct ist_driver *driver, uint64_t now_ns) {
 
 /* ---- working ------------------------------------------------------------------------------------------- */
 
-static size_t work(struct ist_driver *driver, const short ready[IST_SOURCES], uint64_t now_ns) {
+/* leading: as above. It leads again afterwards, unless another has begun to. */
+static size_t work(struct ist_driver *driver, struct ist_waiter *leading,
+                   const short ready[IST_SOURCES], uint64_t now_ns) {
     ist_connection_run(&driver->connection, ready, now_ns);
     settle(driver);
     if (driver->first_due == NULL && !driver->connection.warning_is_due) {
         return 0;
     }
-    size_t count = run_callbacks(driver);
+    size_t count = run_callbacks(driver, leading);
     flush(driver, now_ns);
+    if (leading != NULL && driver->leader == NULL) {
+        driver->leader = leading;
+    } else if (driver->leader != leading) {
+        wake_leader(driver);
+    }
     return count;
 }
 
@@ -327,7 +360,7 @@ size_t ist_driver_process(struct ist_driver *driver) {
         do {
             short ready[IST_SOURCES];
             look_ready(driver, ready);
-            count += work(driver, ready, now_ns);
+            count += work(driver, NULL, ready, now_ns);
         } while (driver->connection.recv_more && ++turns < TURNS_MAX);
         arm(driver, now_ns);
         wake_leader(driver);
@@ -336,19 +369,21 @@ size_t ist_driver_process(struct ist_driver *driver) {
     return count;
 }
 
-/* Looks for messages without sleeping, as long as the user wants that. True: something has been done, here or by others, who
- * do not wake a leader that does not sleep. */
+/* Looks for messages without sleeping, as long as the user wants that and nobody's time is up. True: something has been done,
+ * here or by others, who do not wake a leader that does not sleep. */
 static bool spin(struct ist_driver *driver, uint64_t *now_ns) {
     uint64_t until_ns = ist_later_ns(*now_ns, driver->config.poll_ns);
     bool moved = false;
-    while (!moved && *now_ns < until_ns && ist_connection_is_remote(&driver->connection)) {
+    while (!moved && *now_ns < until_ns && ist_connection_is_remote(&driver->connection) &&
+           *now_ns < ist_connection_deadline_ns(&driver->connection)) {
         for (unsigned i = 0; i < LOOKS && !moved; i++) {
             moved = ist_connection_spin(&driver->connection, *now_ns);
         }
         if (!moved || atomic_load(&driver->wanting) > 0) {
             *now_ns = give_way(driver, until_ns); /* others may submit */
         }
-        moved = moved || (driver->leader != NULL && driver->leader->done);
+        moved = moved || (driver->leader != NULL && driver->leader->done) ||
+                (driver->first_due != NULL && !driver->calling);
     }
     return moved;
 }
@@ -389,15 +424,18 @@ static void wait_ready(struct ist_driver *driver, short ready[IST_SOURCES], uint
     }
 }
 
+/* Until it is done, or another leads. */
 static void lead(struct ist_driver *driver, struct ist_waiter *waiter, uint64_t now_ns) {
     driver->leader = waiter;
-    while (!waiter->done) {
+    while (!waiter->done && driver->leader == waiter) {
         short ready[IST_SOURCES];
         wait_ready(driver, ready, now_ns);
         now_ns = ist_client_now_ns();
-        (void)work(driver, ready, now_ns);
+        (void)work(driver, waiter, ready, now_ns);
     }
-    driver->leader = NULL;
+    if (driver->leader == waiter) {
+        driver->leader = NULL;
+    }
 }
 
 static void follow(struct ist_driver *driver, struct ist_waiter *waiter) {
@@ -461,7 +499,7 @@ enum ist_status ist_driver_connect(struct ist_driver *driver) {
         short ready[IST_SOURCES];
         wait_ready(driver, ready, now_ns);
         now_ns = ist_client_now_ns();
-        (void)work(driver, ready, now_ns);
+        (void)work(driver, NULL, ready, now_ns);
     }
     bool is_open = connection->state == IST_CONNECTION_OPEN;
     if (is_open) {

@@ -7,8 +7,8 @@
  * Whoever waits for ist_client_fd() is served by wakeup.h's descriptors, which are touched only when asynchronous requests
  * are about.
  *
- * Callbacks run one at a time, in a thread that leads or is in ist_client_process(). What they submit is sent
- * when all that are due have run. */
+ * Callbacks run one at a time, in a thread that leads or is in ist_client_process(). Who leads steps down for them, as
+ * they may wait for another thread's call. What they submit is sent when all that are due have run. */
 #ifndef IST_CLIENT_DRIVER_H
 #define IST_CLIENT_DRIVER_H
 
@@ -66,6 +66,9 @@ enum ist_status ist_driver_init(struct ist_driver *driver, struct ist_endpoints 
                                 const struct ist_driver_config *config);
 /* What is in flight ends with PEER; its callbacks run now. */
 void ist_driver_fini(struct ist_driver *driver);
+/* In the child of a fork(), where no thread works for it: the descriptors of TCP are closed, so that the session can end with
+ * the parent. Everything else is shared with it, and left alone. */
+void ist_driver_leave(struct ist_driver *driver);
 
 /* Connects, waiting until that is done. Returns OK, PEER, PROTOCOL, TIMEOUT: connection.error tells more. */
 enum ist_status ist_driver_connect(struct ist_driver *driver);

@@ -71,9 +71,10 @@ static void set_value(struct ist_job *job, size_t i, uintptr_t address, uint64_t
     }
 }
 
-/* A pair of numbers. */
-static bool pair_of(PyObject *pair, const char *what, uint64_t *first, uint64_t *second) {
-    if (!PyTuple_Check(pair) || PyTuple_Size(pair) != 2) {
+/* A pair of numbers, behind which there may be so many objects more. */
+static bool pair_of(PyObject *pair, Py_ssize_t more, const char *what, uint64_t *first,
+                    uint64_t *second) {
+    if (!PyTuple_Check(pair) || PyTuple_Size(pair) < 2 || PyTuple_Size(pair) > 2 + more) {
         PyErr_Format(PyExc_TypeError, "%s is a pair of numbers", what);
         return false;
     }
@@ -84,7 +85,7 @@ static bool pair_of(PyObject *pair, const char *what, uint64_t *first, uint64_t 
 static bool parse_value(struct ist_job *job, size_t i, PyObject *value) {
     if (PyTuple_Check(value)) {
         uint64_t address, bytes;
-        if (!pair_of(value, "a place in memory", &address, &bytes)) {
+        if (!pair_of(value, 1, "a place in memory", &address, &bytes)) {
             return false;
         }
         set_value(job, i, address, bytes);
@@ -137,7 +138,7 @@ static int parse_block(struct ist_job *job, size_t i, PyObject *block, uint64_t 
 static int parse_blocks(struct ist_job *job, PyObject *blocks, PyObject *place,
                         const struct ist_job_memory *memory) {
     uint64_t base, bytes;
-    if (!pair_of(place, "where blocks lie", &base, &bytes)) {
+    if (!pair_of(place, 0, "where blocks lie", &base, &bytes)) {
         return IST_JOB_EXCEPTION;
     }
     for (size_t i = 0; i < job->count; i++) {
@@ -168,7 +169,7 @@ static bool parse_values(struct ist_job *job, PyObject *values) {
     for (size_t i = 0; parsed && i < job->count; i++) {
         parsed = parse_value(job, i, PyTuple_GetItem(tuple, (Py_ssize_t)i));
     }
-    Py_XDECREF(tuple);
+    job->values = tuple;
     return parsed;
 }
 
@@ -268,6 +269,7 @@ void ist_job_free(struct ist_job *job) {
     for (size_t i = 0; i < job->count; i++) {
         Py_XDECREF(job->objects[i]);
     }
+    Py_XDECREF(job->values);
     Py_XDECREF(job->future);
     Py_XDECREF((PyObject *)job->channel);
     PyMem_Free(job);

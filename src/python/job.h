@@ -7,8 +7,8 @@
 #include "python/registered.h"
 
 enum ist_job_kind {
-    IST_JOB_PUT,        /* values: a sequence, each a buffer or a pair (address, bytes) */
-    IST_JOB_GET,        /* the same, writable */
+    IST_JOB_PUT, /* values: a sequence, each a buffer, (address, bytes), or the same with its owner */
+    IST_JOB_GET, /* the same, writable */
     IST_JOB_PUT_BLOCKS, /* keys: pairs (key, offset); values: a pair (address, bytes of each) */
     IST_JOB_GET_BLOCKS, /* the same */
     IST_JOB_EXISTS,     /* values: None, here and below */
@@ -33,7 +33,9 @@ struct ist_job {
         struct ist_key *keys;
     };
     PyObject **objects; /* owned: of each key */
-    Py_buffer *views;   /* of the values that are buffers; NULL: there are none */
+    PyObject
+        *values; /* owned: a tuple of them, with the owners of what is named by its address; or NULL */
+    Py_buffer *views; /* of the values that are buffers; NULL: there are none */
     size_t view_count;
     bool *present;
     union {

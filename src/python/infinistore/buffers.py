@@ -17,13 +17,13 @@ def _tensor_span(tensor: Any) -> tuple[int, int]:
 
 
 def as_values(values: Sequence[Any]) -> tuple[list[Any], bool]:
-    """What the C side takes: buffers as they are, tensors as pairs (address, bytes); and whether any is in the memory of
-    a GPU."""
+    """What the C side takes: buffers as they are, tensors as (address, bytes, tensor), which keeps them; and whether any is
+    in the memory of a GPU."""
     items, on_device = [], False
     for value in values:
         if hasattr(value, "data_ptr"):
             on_device = on_device or bool(getattr(value, "is_cuda", False))
-            value = _tensor_span(value)
+            value = (*_tensor_span(value), value)
         items.append(value)
     return items, on_device
 
@@ -32,12 +32,14 @@ def address_of(memory: Any) -> tuple[int, int]:
     """(address, bytes) of a tensor, an array or a writable buffer."""
     if hasattr(memory, "data_ptr"):
         return _tensor_span(memory)
-    view = memoryview(memory).cast("B")
+    view = memoryview(memory)
+    if not view.c_contiguous:
+        raise InfiniStoreException("an array must be contiguous")
     if view.readonly:
         raise InfiniStoreException("read-only memory cannot be registered")
     if view.nbytes == 0:
         raise InfiniStoreException("size is 0")
-    return ctypes.addressof(ctypes.c_char.from_buffer(view)), view.nbytes
+    return ctypes.addressof(ctypes.c_char.from_buffer(memory)), view.nbytes
 
 
 def as_array(buffer: bytearray) -> Any:

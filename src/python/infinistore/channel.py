@@ -20,6 +20,11 @@ __all__ = ["Channel"]
 IN_FLIGHT_MAX = 128
 
 
+def _time_is_up(turn: asyncio.Future[None]) -> None:
+    if not turn.done():
+        turn.set_exception(InfiniStoreException("too many requests in flight", Status.TIMEOUT))
+
+
 class Channel:
     """Belongs to the thread of its loop, but for `retire()`."""
 
@@ -28,9 +33,9 @@ class Channel:
         self._loop = loop
         self._watching_client = False
         self._retired = False
-        #: in flight, the loop's side of it
+        #: in flight, the loop's side of it, and turns that were given and not yet taken
         self._count = 0
-        #: calls that wait until there are fewer in flight
+        #: calls that wait until there are fewer; while there are any, there is no room
         self._queue: Deque[asyncio.Future[None]] = collections.deque()
         #: calls that were cancelled while the library still had their memory
         self._cancelled: dict[asyncio.Future[Any], asyncio.Future[None]] = {}
@@ -42,14 +47,19 @@ class Channel:
         self, kind: int, keys: Sequence[Any], values: Any, flags: int, timeout_ns: int
     ) -> tuple[int, Any]:
         """(status, detail), as `Client.call()`. Cancelling it takes effect when the library has let go of the memory."""
-        if self._count >= IN_FLIGHT_MAX:
+        if self._count < IN_FLIGHT_MAX:
+            self._count += 1
+        else:
             timeout_ns = await self._wait_for_turn(timeout_ns)
         future = self._loop.create_future()
-        refused = self._native.submit(future, kind, keys, values, flags, timeout_ns)
+        try:
+            refused = self._native.submit(future, kind, keys, values, flags, timeout_ns)
+        except BaseException:
+            self._give_turn_back()
+            raise
         if refused is not None:
-            self._let_others_in()
+            self._give_turn_back()
             return refused
-        self._count += 1
         if not self._watching_client:
             self._loop.add_reader(self._native.client_fd, self._on_client)
             self._watching_client = True
@@ -61,20 +71,27 @@ class Channel:
             raise
 
     async def _wait_for_turn(self, timeout_ns: int) -> int:
-        """Returns what is left of the timeout."""
+        """Returns what is left of the timeout. The turn is counted by whoever gives it, so that nobody who asks later can take
+        it first."""
         deadline_ns = time.monotonic_ns() + timeout_ns
-        while self._count >= IN_FLIGHT_MAX:
-            turn = self._loop.create_future()
-            self._queue.append(turn)
-            try:
-                await asyncio.wait_for(turn, (deadline_ns - time.monotonic_ns()) / 1e9)
-            except asyncio.TimeoutError:
-                raise InfiniStoreException("too many requests in flight", Status.TIMEOUT) from None
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self._let_others_in()
-                raise
+        turn = self._loop.create_future()
+        self._queue.append(turn)
+        timer = self._loop.call_later(timeout_ns / 1e9, _time_is_up, turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled() and turn.exception() is None:  # cancelled in the moment in which it was given
+                self._give_turn_back()
+            raise
+        finally:
+            timer.cancel()
         return max(deadline_ns - time.monotonic_ns(), 1)
+
+    def _give_turn_back(self) -> None:
+        self._count -= 1
+        self._let_others_in()
+        if self._retired and self._count == 0:
+            self._stop_watching()
 
     async def _wait_until_released(self, future: asyncio.Future[Any]) -> None:
         while future.cancelled():
@@ -113,12 +130,11 @@ class Channel:
             self._stop_watching()
 
     def _let_others_in(self) -> None:
-        free = IN_FLIGHT_MAX - self._count
-        while self._queue and free > 0:
+        while self._queue and self._count < IN_FLIGHT_MAX:
             turn = self._queue.popleft()
             if not turn.done():
+                self._count += 1
                 turn.set_result(None)
-                free -= 1
 
     def _stop_watching(self) -> None:
         self._loop.remove_reader(self._native.event_fd)
