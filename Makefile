@@ -53,8 +53,8 @@ DOCTOR := doctor doctor_connect doctor_device doctor_findings doctor_json doctor
 # the simulator
 HCA := async channel clock completion device fabric fault memory names number payload port post \
        queue_pair receive requester responder srq transition
-SIM := arena blocks calibrate canary checker child coda command fabric fault hardware history journal memory model network
-SIM += node operation optimum order order_cases order_client order_judge order_rig order_script order_search
+SIM := arena blocks calibrate canary checker child coda command fabric fault hardware history holds journal memory model
+SIM += network node operation optimum order order_cases order_client order_judge order_rig order_script order_search
 SIM += orders orders_command perf perf_command perf_report plan plot policy policy_command rdma rdma_fabric
 SIM += server shrink speed sweep traffic world
 
@@ -347,7 +347,7 @@ $(B)/infinistore-doctor: $(DOCTOR_O) $(VERBS_O) $(WIRE_O) $(BASE_O)
 # Known bugs for the simulator to find: calls that sim/canary_wrap.c may answer otherwise.
 SIM_WRAPPED := store_reserve store_commit store_abort store_acquire store_release store_remove store_purge \
                store_match_prefix store_exists evict_pin evict_unpin put_commit outbox_push outbox_reserve \
-               outbox_commit frame_decode
+               outbox_commit frame_decode put_entry
 $(B)/infinistore-sim: $(B)/obj/sim/main.o $(B)/obj/sim/canary_wrap.o $(SIM_A) $(ROOMS) $(HCA_A)
 	$(CC) $(LDFLAGS) $(SIM_WRAPPED:%=-Wl,--wrap=ist_%) -Wl,--wrap=getrandom -o $@ $(filter %.o,$^) \
 	    -Wl,--start-group $(SIM_A) $(ROOMS) $(HCA_A) -Wl,--end-group $(TOOL_LIBS)

@@ -29,6 +29,8 @@ static const char *const names[SIM_CANARIES] = {
     [SIM_CANARY_WORK_DONE_AT_POST] = "work-done-at-post",
     [SIM_CANARY_LOST_CREDIT] = "lost-credit",
     [SIM_CANARY_CLIENT_TIMER] = "client-timer",
+    [SIM_CANARY_NEVER_EVICTS] = "never-evicts",
+    [SIM_CANARY_HALF_BATCH] = "half-batch",
 };
 
 const char *sim_canary_name(size_t canary) {

@@ -30,8 +30,10 @@ enum sim_canary {
     SIM_CANARY_WORK_DONE_AT_POST,   /* edge: what a NIC was told to do counts as done */
     SIM_CANARY_LOST_CREDIT,         /* edge: a message's buffer comes back, and the peer is not told */
     SIM_CANARY_CLIENT_TIMER,        /* edge: the client's deadlines are never enforced */
+    SIM_CANARY_NEVER_EVICTS,        /* a full pool refuses, whatever could go */
+    SIM_CANARY_HALF_BATCH,          /* the first values of a put are visible before the last are in */
 };
-#define SIM_CANARIES 22u
+#define SIM_CANARIES 24u
 
 /* NULL at and past their number; from 1. */
 const char *sim_canary_name(size_t canary);

@@ -8,6 +8,7 @@
 #include "engine/get.h"
 #include "engine/outbox.h"
 #include "engine/put.h"
+#include "sim/holds.h"
 #include "sim/random.h"
 #include "store/evict.h"
 #include "store/store.h"
@@ -15,6 +16,7 @@
 
 #define HELD_MAX 4096u
 #define KEYS_MAX 256u
+#define BATCHES_MAX 64u
 
 /* ld gives them these names. */
 #define WRAPPED(result, name, ...)                                                                     \
@@ -35,6 +37,16 @@ static struct known {
 } known[KEYS_MAX];
 static size_t known_next;
 
+/* Entries that were committed before the rest of their batch. */
+static const struct ist_entry *early[HELD_MAX];
+static size_t early_count;
+static struct batch {
+    const struct ist_put *put;
+    struct ist_store *store;
+    size_t asked, early; /* items: the last one asked for, and how many were committed */
+} batches[BATCHES_MAX];
+static struct ist_store *reserved_in; /* last */
+
 static uint8_t *reserved_reply;
 
 /* ---- pins ---------------------------------------------------------------------------------------------- */
@@ -51,6 +63,16 @@ static bool unhold(const struct ist_entry *entry) {
     for (size_t i = 0; i < held_count; i++) {
         if (held[i] == entry) {
             held[i] = held[--held_count];
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool forget_early(const struct ist_entry *entry) {
+    for (size_t i = 0; i < early_count; i++) {
+        if (early[i] == entry) {
+            early[i] = early[--early_count];
             return true;
         }
     }
@@ -106,10 +128,28 @@ WRAPPED(void, ist_store_abort, struct ist_store *store, struct ist_entry *entry)
 WRAPPED(void, ist_store_release, struct ist_store *store, struct ist_entry *entry);
 WRAPPED(bool, ist_store_remove, struct ist_store *store, struct ist_span key);
 
+/* By the canary that never evicts. */
+static bool refuses(const struct ist_store *store, uint64_t value_bytes) {
+    struct ist_store_usage usage;
+    if (!sim_canary_is(SIM_CANARY_NEVER_EVICTS)) {
+        return false;
+    }
+    ist_store_usage(store, &usage);
+    return value_bytes > usage.largest_free_bytes && value_bytes <= usage.pool_bytes_max;
+}
+
 WRAPPED(enum ist_status, ist_store_reserve, struct ist_store *store, struct ist_span key,
         uint64_t value_bytes, bool if_absent, struct ist_entry **entry) {
     bool ask_absent = if_absent && !sim_canary_is(SIM_CANARY_IF_ABSENT_IGNORED);
-    enum ist_status status = __real_ist_store_reserve(store, key, value_bytes, ask_absent, entry);
+    enum ist_status status = refuses(store, value_bytes)
+                                 ? IST_NO_SPACE
+                                 : __real_ist_store_reserve(store, key, value_bytes, ask_absent, entry);
+    reserved_in = store;
+    if (status == IST_OK) {
+        sim_holds_reserved(store, *entry);
+    } else if (status == IST_NO_SPACE) {
+        sim_holds_refused(store, value_bytes);
+    }
     if (status == IST_OK && sim_canary_is(SIM_CANARY_COMMIT_BEFORE_DATA)) {
         (void)__real_ist_store_commit(store, *entry, false);
     }
@@ -119,8 +159,10 @@ WRAPPED(enum ist_status, ist_store_reserve, struct ist_store *store, struct ist_
     return status;
 }
 
-enum ist_status __wrap_ist_store_commit(struct ist_store *store, struct ist_entry *entry,
-                                        bool if_absent) {
+static enum ist_status commit(struct ist_store *store, struct ist_entry *entry, bool if_absent) {
+    if (early_count > 0 && forget_early(entry)) {
+        return IST_OK;
+    }
     if (sim_canary_is(SIM_CANARY_COMMIT_BEFORE_DATA)) {
         return IST_OK;
     }
@@ -136,7 +178,22 @@ enum ist_status __wrap_ist_store_commit(struct ist_store *store, struct ist_entr
     return status;
 }
 
+enum ist_status __wrap_ist_store_commit(struct ist_store *store, struct ist_entry *entry,
+                                        bool if_absent) {
+    sim_holds_aborted(store, entry); /* what is no writer's any more is a reader's, or gone */
+    enum ist_status status = commit(store, entry, if_absent);
+    if (status == IST_OK) {
+        sim_holds_acquired(store, entry);
+    }
+    return status;
+}
+
 void __wrap_ist_store_abort(struct ist_store *store, struct ist_entry *entry) {
+    sim_holds_aborted(store, entry);
+    if (early_count > 0 && forget_early(entry)) {
+        __real_ist_store_release(store, entry);
+        return;
+    }
     if (sim_canary_is(SIM_CANARY_LEAKED_RESERVATION)) {
         return;
     }
@@ -153,6 +210,9 @@ void __wrap_ist_store_abort(struct ist_store *store, struct ist_entry *entry) {
 WRAPPED(enum ist_status, ist_store_acquire, struct ist_store *store, struct ist_span key,
         struct ist_entry **entry) {
     enum ist_status status = __real_ist_store_acquire(store, key, entry);
+    if (status == IST_OK) {
+        sim_holds_acquired(store, *entry);
+    }
     if (status == IST_OK && sim_canary_is(SIM_CANARY_LOST_PIN) && hold(*entry)) {
         __real_ist_store_release(store, *entry);
     }
@@ -160,6 +220,7 @@ WRAPPED(enum ist_status, ist_store_acquire, struct ist_store *store, struct ist_
 }
 
 void __wrap_ist_store_release(struct ist_store *store, struct ist_entry *entry) {
+    sim_holds_released(store, entry);
     if (held_count > 0 && unhold(entry)) {
         return;
     }
@@ -215,6 +276,30 @@ WRAPPED(void, ist_evict_unpin, struct ist_evict *evict, struct ist_evict_link *l
     if (!sim_canary_is(SIM_CANARY_EVICT_PINNED)) {
         __real_ist_evict_unpin(evict, link);
     }
+}
+
+/* Who asks for an item before the last one begins anew with the first that is not in: those before it are committed.
+ * Over RDMA, where nothing tells what is in, items are asked for in order, and nothing happens here. */
+WRAPPED(struct ist_entry *, ist_put_entry, struct ist_put *put, size_t item) {
+    struct batch *batch = &batches[(uintptr_t)put / 64 % BATCHES_MAX];
+    if (!sim_canary_is(SIM_CANARY_HALF_BATCH)) {
+        return __real_ist_put_entry(put, item);
+    }
+    if (batch->put != put || item == 0) {
+        *batch = (struct batch){.put = put};
+    }
+    for (; item < batch->asked && batch->early < item; batch->early++) {
+        struct ist_entry *entry = ist_put_reserved(put, batch->early);
+        if (entry != NULL && early_count < HELD_MAX) {
+            (void)__real_ist_store_commit(batch->store, entry, false);
+            early[early_count++] = entry;
+        }
+    }
+    struct ist_entry *entry = __real_ist_put_entry(put, item);
+    batch->asked = item;
+    batch->store =
+        batch->store == NULL ? reserved_in : batch->store; /* its first item has just been reserved */
+    return entry;
 }
 
 /* ---- the engine ---------------------------------------------------------------------------------------- */

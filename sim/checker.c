@@ -50,6 +50,10 @@ static void judge_present(const struct judge *judge, size_t i, uint64_t except) 
             i);
 }
 
+static bool is_of_this_life(const struct judge *judge) {
+    return sim_server_is_up(server_of(judge)) && server_of(judge)->life == judge->operation->life;
+}
+
 static void judge_absent(const struct judge *judge, size_t i, uint64_t except) {
     const struct sim_operation *operation = judge->operation;
     struct sim_history *history = judge->world->history;
@@ -61,9 +65,8 @@ static void judge_absent(const struct judge *judge, size_t i, uint64_t except) {
     if (!lost) {
         return;
     }
-    const struct sim_server *server = server_of(judge);
-    if (sim_server_is_up(server) && server->life == life) {
-        sim_history_evicted(history, life, sim_server_evicted(server));
+    if (is_of_this_life(judge)) {
+        sim_history_evicted(history, life, sim_server_evicted(server_of(judge)));
     }
     if (sim_history_lost(history, life) > sim_history_said_evicted(history, life)) {
         require(judge, "it was put, and lost without an eviction", i);
@@ -90,6 +93,10 @@ static void judge_refusal(const struct judge *judge, size_t i) {
     case IST_NO_SPACE:
         if (plan->roomy) {
             refuse(judge, i, put->status, "the pool has room for all that can be held at a time");
+        }
+        if (is_of_this_life(judge) &&
+            ++server_of(judge)->holds.told > server_of(judge)->holds.refused) {
+            refuse(judge, i, put->status, "the store has not refused so often");
         }
         break;
     case IST_TOO_BIG:

@@ -17,7 +17,7 @@ struct sim_coda {
     struct ist_naive *model;
     struct sim_random random;
     bool learning;
-    uint64_t evicted;
+    uint64_t evicted, refused; /* by the server */
 };
 
 static struct sim_channel *channel_of(const struct sim_coda *coda) {
@@ -48,25 +48,25 @@ static void learn(struct sim_coda *coda, const struct sim_operation *operation) 
     }
 }
 
-/* So much is held while a batch arrives that its last values may find no room. Over RDMA also what was got just before:
- * a get is answered when its writes are posted, and its blocks are free to go when these have completed. */
-static bool may_fill_pool(const struct sim_coda *coda, const struct sim_operation *operation) {
-    uint64_t bytes =
-        ist_exchange_is_remote(channel_of(coda)->exchange) ? ist_naive_block_bytes(coda->model) : 0;
+/* The store has refused so many: each when that was right (sim/holds.h). */
+static void compare_refusals(struct sim_coda *coda, const struct sim_operation *operation) {
+    uint64_t told = 0, refused = coda->server->holds.refused;
     for (size_t i = 0; i < operation->spec->count; i++) {
-        bytes += ist_naive_rounded(coda->model, operation->puts[i].value_bytes);
+        told += operation->puts[i].status == IST_NO_SPACE;
     }
-    return bytes > coda->world->plan.pool_bytes / 4;
+    expect(coda, operation, refused - coda->refused, told, 0);
+    coda->refused = refused;
 }
 
 static void apply_puts(struct sim_coda *coda, const struct sim_operation *operation) {
+    compare_refusals(coda, operation);
     for (size_t i = 0; i < operation->spec->count; i++) {
         const struct ist_put_item *put = &operation->puts[i];
         bool there = ist_naive_get(coda->model, key_of(operation, i), NULL);
         if (put->value_bytes > coda->world->plan.pool_bytes) {
             continue; /* TOO_BIG or EXISTS: the checker has looked at it */
         }
-        if (put->status == IST_NO_SPACE && may_fill_pool(coda, operation)) {
+        if (put->status == IST_NO_SPACE) {
             continue;
         }
         expect(coda, operation, there && operation->spec->if_absent ? IST_EXISTS : IST_OK, put->status,
@@ -216,6 +216,7 @@ static void run_server(struct sim_world *world, struct sim_server *server) {
     flush(&coda);
     coda.node = &world->nodes[server->number % world->node_count];
     coda.evicted = sim_server_evicted(server);
+    coda.refused = server->holds.refused;
     learn_all(&coda);
     struct ist_store_usage usage;
     ist_store_usage(server->store, &usage);

@@ -18,6 +18,7 @@ struct version {
     uint64_t spoken_ns; /* the latest last_begin_ns of it and of its key's older ones */
     uint32_t life;      /* 0: not known */
     bool refused;
+    bool missed;    /* one of its group was seen beside an older version of its key */
     uint64_t group; /* the first version of its request; SIM_NO_VERSION: it came alone */
     size_t group_count;
 };
@@ -67,6 +68,9 @@ struct sim_history {
     size_t server_records[SERVERS_MAX], server_room[SERVERS_MAX];
     struct gone_list purges[SERVERS_MAX];
 };
+
+static const char beside[] =
+    "of one request's keys one shows what it wrote, and another what was there before";
 
 /* Room for one more. */
 static void *grown(void *items, size_t count, size_t *room, size_t bytes) {
@@ -309,6 +313,9 @@ static const char *seen(struct sim_history *history, uint32_t life, uint64_t num
     if (version->begin_ns >= window.end_ns) {
         return "its put began later";
     }
+    if (version->missed) {
+        return beside;
+    }
     version->life = life;
     if (window.end_ns < version->first_end_ns) {
         version->first_end_ns = window.end_ns;
@@ -348,7 +355,7 @@ static size_t first_from(const struct record *record, uint64_t number) {
     return low;
 }
 
-const char *sim_history_both(const struct sim_history *history, uint64_t version, uint64_t other) {
+const char *sim_history_both(struct sim_history *history, uint64_t version, uint64_t other) {
     const struct version *seen_one = version_of(history, version),
                          *seen_other = version_of(history, other);
     if (seen_one->group_count == 0 || seen_other->group == seen_one->group) {
@@ -358,10 +365,13 @@ const char *sim_history_both(const struct sim_history *history, uint64_t version
     uint64_t end = seen_one->group + seen_one->group_count;
     for (size_t i = first_from(record, seen_one->group);
          i < record->version_count && record->versions[i] < end; i++) {
-        const struct version *sibling = version_of(history, record->versions[i]);
-        bool is_known = sibling->first_end_ns != SIM_NEVER_NS; /* else it may yet be refused */
-        if (is_known && seen_other->first_end_ns < sibling->begin_ns) {
-            return "of one request's keys one shows what it wrote, and another what was there before";
+        struct version *sibling = &history->versions[record->versions[i]];
+        bool is_known = sibling->first_end_ns != SIM_NEVER_NS;
+        if (seen_other->first_end_ns < sibling->begin_ns) {
+            if (is_known) {
+                return beside;
+            }
+            sibling->missed = true; /* it may yet be refused */
         }
     }
     return NULL;

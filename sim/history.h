@@ -41,8 +41,8 @@ uint64_t sim_history_put(struct sim_history *history, unsigned server, uint64_t 
 /* Those of one request, whose numbers follow each other, become visible together. */
 void sim_history_together(struct sim_history *history, uint64_t first_version, size_t count);
 /* One get returned this version of one key, and that one of another: NULL, or a text when the second was older than what
- * the first came with. */
-const char *sim_history_both(const struct sim_history *history, uint64_t version, uint64_t other);
+ * the first came with. What that is may not have been answered yet: then the text comes when it is, if it was stored. */
+const char *sim_history_both(struct sim_history *history, uint64_t version, uint64_t other);
 
 /* Each of the following returns NULL, or a text that tells what cannot be.
  * done: it was acknowledged in that life. refused: it must never be seen. (Neither: nobody knows.) */

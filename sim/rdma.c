@@ -79,6 +79,14 @@ size_t sim_rdma_connections(const struct sim_rdma_host *host) {
     return count;
 }
 
+uint64_t sim_rdma_outstanding(const struct sim_rdma_host *host) {
+    uint64_t count = 0;
+    for (const struct sim_rdma_connection *c = host->first; c != NULL; c = c->next) {
+        count += ist_queue_pair_outstanding(c->queue_pair);
+    }
+    return count;
+}
+
 static void look_again(struct sim_rdma_host *host) {
     sim_event_by(&host->server->world->fabric, &host->linger, now_of(host) + LINGER_LOOK_NS);
 }

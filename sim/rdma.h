@@ -54,6 +54,8 @@ struct sim_rdma_host {
 
 /* Those that end, and may still hold blocks, as well. */
 size_t sim_rdma_connections(const struct sim_rdma_host *host);
+/* Requests that were posted, of all connections, and are not known to be over. */
+uint64_t sim_rdma_outstanding(const struct sim_rdma_host *host);
 /* When the server starts; without a device, or memory for it, it goes on over TCP. */
 void sim_rdma_open(struct sim_rdma_host *host, struct sim_server *server);
 /* All connections end at once. */

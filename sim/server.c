@@ -392,6 +392,7 @@ void sim_server_start(struct sim_server *server) {
     server->life = life;
     server->draining = false;
     server->pool = sim_memory_new(world->plan.pool_bytes, 1);
+    sim_holds_init(&server->holds, server);
     sim_rdma_open(&server->rdma, server);
     server->base_bytes = server->memory.live_bytes;
     sim_journal_note(&world->journal, SIM_NOTE_START, server->number, server->life, 0, 0, 0);
@@ -435,6 +436,7 @@ void sim_server_stop(struct sim_server *server, bool abrupt) {
     sim_history_evicted(world->history, server->life, sim_server_evicted(server));
     server->evicted_before += sim_server_evicted(server);
     check_empty(server);
+    sim_holds_fini(&server->holds);
     ist_engine_free(server->engine);
     ist_store_free(server->store);
     free(server->pool);

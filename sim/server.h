@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "engine/engine.h"
 #include "sim/fabric.h"
+#include "sim/holds.h"
 #include "sim/memory.h"
 #include "sim/network.h"
 #include "sim/rdma.h"
@@ -31,6 +32,7 @@ struct sim_server {
     struct ist_engine *engine; /* NULL: down */
     struct ist_store *store;
     uint8_t *pool;
+    struct sim_holds holds; /* while it is up */
     struct sim_session *first;
     struct sim_rdma_host rdma;
     uint32_t life;

@@ -193,13 +193,31 @@ static void test_both__new_beside_old__refused(void **state) {
     sim_history_together(f->history, first, 2);
     assert_null(sim_history_both(f->history, first, second));
     assert_null(sim_history_both(f->history, second, first));
-    assert_null(sim_history_both(f->history, first, old)); /* the second may yet be refused */
     assert_null(sim_history_put_done(f->history, f->life, second, window(20, 30)));
     assert_non_null(sim_history_both(f->history, first, old));
     assert_null(sim_history_both(f->history, old, first)); /* it came alone */
     uint64_t newer = sim_history_put(f->history, SERVER, KEY + 1, 100, 20);
     assert_null(
         sim_history_both(f->history, first, newer)); /* which of the two was first nobody knows */
+}
+
+/* The get is answered before the put: whether the second was stored shows later. */
+static void test_both__new_beside_old_while_put__refused_when_it_was_stored(void **state) {
+    struct fixture *f = *state;
+    uint64_t old = sim_history_put(f->history, SERVER, KEY + 1, 100, 0);
+    assert_null(sim_history_put_done(f->history, f->life, old, window(0, 10)));
+    for (uint64_t at_ns = 20; at_ns <= 40; at_ns += 20) {
+        uint64_t first = sim_history_put(f->history, SERVER, KEY, 100, at_ns);
+        uint64_t second = sim_history_put(f->history, SERVER, KEY + 1, 100, at_ns);
+        sim_history_together(f->history, first, 2);
+        assert_null(sim_history_both(f->history, first, old));
+        if (at_ns == 20) {
+            sim_history_put_refused(f->history, second);
+            assert_null(sim_history_put_done(f->history, f->life, first, window(20, 25)));
+        } else {
+            assert_non_null(sim_history_put_done(f->history, f->life, second, window(40, 50)));
+        }
+    }
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -222,6 +240,7 @@ int main(void) {
         TEST(test_absent__put_meanwhile__one_eviction),
         TEST(test_present__nothing_can_be_there__refused),
         TEST(test_both__new_beside_old__refused),
+        TEST(test_both__new_beside_old_while_put__refused_when_it_was_stored),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
