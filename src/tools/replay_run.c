@@ -14,7 +14,7 @@
 #define TICK_NS (100 * NS_PER_MS)            /* how often the main thread looks */
 #define STAT_INTERVAL_NS (500 * NS_PER_MS)   /* how often it asks the server */
 #define POOL_PAUSE_NS (20 * NS_PER_MS)       /* while the server's pool grows */
-#define POOL_PATIENCE_NS (10000 * NS_PER_MS) /* when it does not: it may be one that grows on demand */
+#define POOL_PATIENCE_NS (60000 * NS_PER_MS) /* when it does not, although it says so */
 #define STAT_TIMEOUT_NS (2000 * NS_PER_MS)
 
 struct run;
@@ -250,7 +250,7 @@ static enum ist_status wait_for_pool(struct run *run, FILE *terminal) {
     const struct timespec pause = {.tv_nsec = (long)(POOL_PAUSE_NS)};
     uint64_t grown_ns = ist_replay_now_ns(), ready_bytes = 0;
     enum ist_status status = ist_replay_server_read(run->control, run->options->timeout_ns, server);
-    while (status == IST_OK && server->ready_bytes < server->pool_bytes &&
+    while (status == IST_OK && server->ready_bytes < server->target_bytes &&
            ist_replay_now_ns() - grown_ns < POOL_PATIENCE_NS) {
         if (server->ready_bytes != ready_bytes) {
             ready_bytes = server->ready_bytes;
@@ -259,7 +259,7 @@ static enum ist_status wait_for_pool(struct run *run, FILE *terminal) {
         if (terminal != NULL) {
             fprintf(terminal, "\rwaiting for the server's pool: %llu of %llu MiB\x1b[K",
                     (unsigned long long)ready_bytes >> 20,
-                    (unsigned long long)server->pool_bytes >> 20);
+                    (unsigned long long)server->target_bytes >> 20);
         }
         (void)nanosleep(&pause, NULL);
         status = ist_replay_server_read(run->control, run->options->timeout_ns, server);

@@ -20,6 +20,7 @@ enum ist_status ist_replay_server_read(struct ist_client *client, uint64_t timeo
     }
     *server = (struct ist_replay_server){
         .pool_bytes = find(metrics, "infinistore_pool_limit_bytes"),
+        .target_bytes = find(metrics, "infinistore_pool_target_bytes"),
         .ready_bytes = find(metrics, "infinistore_pool_size_bytes"),
         .keys = find(metrics, "infinistore_keys_stored"),
         .value_bytes = find(metrics, "infinistore_value_bytes"),

@@ -7,7 +7,8 @@
 #include "infinistore/infinistore.h"
 
 struct ist_replay_server {
-    uint64_t pool_bytes, ready_bytes;            /* what the pool may grow to, and has grown to */
+    uint64_t pool_bytes, ready_bytes; /* what the pool may grow to, and has grown to */
+    uint64_t target_bytes;            /* what it grows to by itself, if no more is asked of it */
     uint64_t keys, value_bytes, committed_bytes; /* stored; committed: with what rounding adds */
     uint64_t evicted_entries, evicted_bytes;     /* since its start */
 };
