@@ -5,7 +5,6 @@
 
 #include "tests/integration/harness.h"
 #include "tests/integration/http.h"
-#include "tests/integration/rdma.h"
 #include "tests/integration/values.h"
 
 #define POOL "64M"
@@ -90,14 +89,14 @@ static void test_put__sizes_outside_their_limits__invalid_or_too_big(void **stat
     assert_false(has_key(client, "big"));
     assert_true(has_key(client, "small"));
     assert_int_equal(ist_client_incarnation(client), incarnation);
-    /* It is not even read, so that it cannot make anybody wait. Over RDMA nobody has that much to register. */
-    if (!rdma_is_here()) {
-        items[0].value_bytes = 1ull << 40;
-        assert_int_equal(put_items(client, items, 2, IST_IF_ABSENT), IST_TOO_BIG);
-        assert_int_equal(items[0].status, IST_TOO_BIG);
-        assert_int_equal(items[1].status, IST_EXISTS);
-        assert_int_equal(put_items(client, items, 1, 0), IST_TOO_BIG);
-    }
+    /* It is not even read, so that it cannot make anybody wait. */
+    items[0].value_bytes = 1ull << 40;
+    assert_int_equal(ist_memory_register(client, big, POOL_BYTES + 1), IST_OK);
+    assert_int_equal(ist_put(client, items, 2, IST_IF_ABSENT, 0), IST_TOO_BIG);
+    assert_int_equal(items[0].status, IST_TOO_BIG);
+    assert_int_equal(items[1].status, IST_EXISTS);
+    assert_int_equal(ist_put(client, items, 1, 0, 0), IST_TOO_BIG);
+    assert_int_equal(ist_memory_unregister(client, big, POOL_BYTES + 1), IST_OK);
     assert_int_equal(ist_client_incarnation(client), incarnation);
     /* exactly the pool fits */
     items[0].value_bytes = POOL_BYTES;
