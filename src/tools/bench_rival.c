@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -24,6 +25,7 @@
 #define ATTEMPTS 3u                   /* somebody may take the port that was free */
 #define NOT_FOUND 127 /* exit code of a child that found no such program, as of a shell */
 #define ARGUMENTS 24u
+#define CONNECTIONS_MAX 4096ull
 
 struct ist_bench_rival_server {
     enum ist_bench_rival kind;
@@ -56,7 +58,7 @@ const char *ist_bench_rival_endpoint(const struct ist_bench_rival_server *server
 struct command {
     const char *words[ARGUMENTS + 1];
     size_t count;
-    char port[16], memory[24], item[24];
+    char port[16], memory[24], item[24], connections[24];
 };
 
 static void add(struct command *command, const char *option, const char *value) {
@@ -86,10 +88,15 @@ static void memcached_command(struct command *command, const struct ist_bench_ri
     snprintf(command->memory, sizeof command->memory, "%llu", (unsigned long long)mib);
     snprintf(command->item, sizeof command->item, "%llum",
              (unsigned long long)(item < 1023 ? item : 1023));
+    /* It ends where it cannot have as many descriptors. */
+    struct rlimit limit;
+    bool few = getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max < CONNECTIONS_MAX;
+    snprintf(command->connections, sizeof command->connections, "%llu",
+             few ? (unsigned long long)limit.rlim_max : CONNECTIONS_MAX);
     add(command, "memcached", NULL);
     add(command, "-m", command->memory);
     add(command, "-I", command->item);
-    add(command, "-c", "4096");
+    add(command, "-c", command->connections);
     if (server->port == 0) {
         add(command, "-s", server->socket);
     } else {

@@ -18,8 +18,10 @@
 /* Runs the daemon to its end: it is expected not to start. */
 static void run_daemon(const char *const *options, const char *const *environment,
                        struct outcome *outcome) {
-    static const char *const common[] = {"--host",        "127.0.0.1", "--service-port",  "0",
-                                         "--manage-port", "0",         "--prealloc-size", "64M"};
+    /* So few sessions that nothing is said of descriptors, however few are allowed here. */
+    static const char *const common[] = {"--host",         "127.0.0.1", "--service-port",  "0",
+                                         "--manage-port",  "0",         "--prealloc-size", "64M",
+                                         "--max-sessions", "64"};
     const char *arguments[ARGUMENTS_MAX] = {program_path("infinistore")};
     size_t count = 1;
     for (size_t i = 0; i < sizeof(common) / sizeof(common[0]); i++) {
