@@ -97,22 +97,28 @@ void ist_connection_leave(struct ist_connection_object *connection) {
     }
 }
 
-static bool moves_by_rdma(struct ist_connection_object *self) {
+/* or_may: also when it is not connected, and nobody knows by what it will be. */
+static bool moves_by_rdma(struct ist_connection_object *self, bool or_may) {
     struct ist_client *client = self->wanted != IST_TRANSPORT_TCP ? ist_connection_enter(self) : NULL;
     if (client == NULL) {
         return false;
     }
     PyThreadState *thread = PyEval_SaveThread();
-    enum ist_transport transport = ist_client_transport(client);
+    bool does = ist_client_transport(client) == IST_TRANSPORT_RDMA ||
+                (or_may && ist_client_incarnation(client) == 0);
     PyEval_RestoreThread(thread);
     ist_connection_leave(self);
-    return transport == IST_TRANSPORT_RDMA;
+    return does;
 }
 
 /* A connection that takes RDMA alone uses nothing else after it has been lost, either. */
+static bool demands_registered(struct ist_connection_object *self) {
+    return self->wanted == IST_TRANSPORT_RDMA || moves_by_rdma(self, true);
+}
+
 struct ist_job_memory ist_connection_memory(struct ist_connection_object *connection) {
-    bool rdma = connection->wanted == IST_TRANSPORT_RDMA || moves_by_rdma(connection);
-    return (struct ist_job_memory){.registered = &connection->registered, .values_too = rdma};
+    return (struct ist_job_memory){.registered = &connection->registered,
+                                   .values_too = demands_registered(connection)};
 }
 
 /* OSError keeps a pair as errno, here a status, and text. */
@@ -365,12 +371,12 @@ static PyObject *connection_closed(PyObject *object, void *unused) {
 
 static PyObject *connection_is_rdma(PyObject *object, void *unused) {
     (void)unused;
-    return PyBool_FromLong(moves_by_rdma((struct ist_connection_object *)object));
+    return PyBool_FromLong(moves_by_rdma((struct ist_connection_object *)object, false));
 }
 
-static PyObject *connection_is_rdma_only(PyObject *object, void *unused) {
+static PyObject *connection_demands_registered(PyObject *object, void *unused) {
     (void)unused;
-    return PyBool_FromLong(((struct ist_connection_object *)object)->wanted == IST_TRANSPORT_RDMA);
+    return PyBool_FromLong(demands_registered((struct ist_connection_object *)object));
 }
 
 static PyMethodDef methods[] = {
@@ -391,7 +397,8 @@ static PyMethodDef methods[] = {
 static PyGetSetDef properties[] = {
     {"incarnation", connection_incarnation, NULL, "Of the server's process; 0: not connected.", NULL},
     {"is_rdma", connection_is_rdma, NULL, "Values move by RDMA now.", NULL},
-    {"is_rdma_only", connection_is_rdma_only, NULL, "Values move by RDMA or not at all.", NULL},
+    {"demands_registered", connection_demands_registered, NULL,
+     "Values must lie in registered memory: they move by RDMA, or may by the next request.", NULL},
     {"closed", connection_closed, NULL, "close() was called.", NULL},
     {0},
 };

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import os
 import select
+import signal
 import types
 
 import pytest
@@ -284,6 +285,39 @@ def test_remote__without_metadata__takes_whole_and_partial_chunks(remote, flavou
     held = remote.backend.references["held"]
     assert remote.run(connector.get(keys[2])) is None
     assert remote.backend.references["held"] == held
+
+
+def test_remote__one_has_nonsense_for_metadata__is_a_miss_and_keeps_no_memory(remote):
+    connector, keys = remote.connector, engine_keys(3)
+    remote.run(connector.batched_put(keys, [chunk(remote.backend, i + 1) for i in range(3)]))
+    connector.connection.put_batch([keys[1].to_string() + "/meta"], [b"?"])
+    held = remote.backend.references["held"]
+    got = remote.run(connector.batched_get(keys))
+    assert [None if obj is None else obj.byte_array[0] for obj in got] == [1, None, 3]
+    assert remote.backend.references["held"] == held + 2
+
+
+def test_remote__get_is_cancelled__keeps_no_memory(plugin, flavour, own_server):
+    place = context(own_server, flavour)
+    connector = plugin.InfiniStoreConnectorAdapter().create_connector(place)
+    connector.save_chunk_meta = False
+
+    async def cancelled():
+        task = asyncio.ensure_future(connector.batched_get(engine_keys(2)))
+        while place.local_cpu_backend.references["held"] < 2:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.sleep(0)
+        own_server.process.send_signal(signal.SIGCONT)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    own_server.process.send_signal(signal.SIGSTOP)
+    place.loop.run_until_complete(cancelled())
+    assert place.local_cpu_backend.references["held"] == 0
+    place.loop.run_until_complete(connector.close())
+    place.loop.close()
 
 
 def test_remote__server_gone__everything_is_a_miss_and_it_comes_back(plugin, flavour, own_server):

@@ -120,3 +120,64 @@ def test_rdma__restart__values_of_any_memory_go_their_ways_again(own_server):
             assert wait_for(lambda: put(value)) == [infinistore.Status.OK]
         assert connection.rdma_connected is True
         assert bytes(connection.tcp_read_cache("k")) == bytes(slab)
+
+
+def lose(connection, server):
+    """The server is another one, and the connection has noticed that the first is gone."""
+
+    def is_lost():
+        try:
+            connection.ping(timeout=1)
+        except infinistore.InfiniStoreException:
+            pass
+        return connection.conn.incarnation == 0
+
+    server.kill()
+    wait_for(is_lost)
+    server.start()
+
+
+def test_auto__that_has_noticed_a_loss__values_of_any_memory_go_their_ways_again(own_server):
+    """While it is not connected nobody knows by what it will be."""
+    slab = bytearray(4096)
+    with infinistore.InfinityConnection(own_server.config(connection_type="AUTO")) as connection:
+        connection.register_mr(slab)
+        lose(connection, own_server)
+        assert connection.put_batch(["a"], [b"not registered"]) == [infinistore.Status.OK]
+        assert bytes(connection.tcp_read_cache("a")) == b"not registered"
+        assert connection.put_batch(["b"], [slab]) == [infinistore.Status.OK]
+        assert connection.rdma_connected is True
+
+
+class DeviceTensor:
+    """One of torch's that says it is a GPU's."""
+
+    is_cuda = True
+
+    def __init__(self, memory):
+        self._memory = memory
+
+    def is_contiguous(self):
+        return True
+
+    def data_ptr(self):
+        return address(self._memory)
+
+    def numel(self):
+        return len(self._memory)
+
+    def element_size(self):
+        return 1
+
+
+@pytest.mark.parametrize("connection_type", ["RDMA", "AUTO"])
+def test_tensor_of_a_gpu__after_a_loss__connects_again(own_server, connection_type):
+    """Nobody else may come by who does."""
+    tensor = DeviceTensor(bytearray(4096))
+    with infinistore.InfinityConnection(own_server.config(connection_type=connection_type)) as connection:
+        connection.register_mr(tensor)
+        assert connection.put_batch(["a"], [tensor]) == [infinistore.Status.OK]
+        lose(connection, own_server)
+        assert connection.put_batch(["a"], [tensor]) == [infinistore.Status.OK]
+        with pytest.raises(infinistore.InfiniStoreException, match="register_mr"):
+            connection.put_batch(["a"], [DeviceTensor(bytearray(4096))])

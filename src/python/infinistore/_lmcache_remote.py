@@ -198,17 +198,19 @@ class InfiniStoreConnector(RemoteConnector):
         names = [key.to_string() for key in keys]
         objects: list[Any] = [None] * len(keys)
         try:
-            objects = await self._allocate(names)
+            await self._allocate(names, objects)
             wanted = [i for i, obj in enumerate(objects) if obj is not None]
             buffers = [objects[i].byte_array for i in wanted]
             results = await self.connection.get_batch_into_async([names[i] for i in wanted], buffers)
             for i, buffer, result in zip(wanted, buffers, results):
                 objects[i] = self._received(objects[i], len(buffer), result)
-        except Exception as error:
-            Logger.warn(f"get: {error}")
+        except BaseException as error:
             for obj in objects:
                 if obj is not None:
                     obj.ref_count_down()
+            if not isinstance(error, Exception):  # it was cancelled
+                raise
+            Logger.warn(f"get: {error}")
             return [None] * len(keys)
         return objects
 
@@ -224,25 +226,32 @@ class InfiniStoreConnector(RemoteConnector):
                 obj.ref_count_down()
         return objects[:leading]
 
-    async def _allocate(self, names: list[str]) -> list[Any]:
-        """LMCache's memory for each chunk, None where there is no chunk or no memory."""
+    async def _allocate(self, names: list[str], objects: list[Any]) -> None:
+        """LMCache's memory for each chunk into `objects`; it stays None where there is no chunk or no memory."""
         allocate = self.local_cpu_backend.allocate
         if not self.save_chunk_meta:
             shapes = self.meta_shapes if hasattr(self, "meta_shapes") else self.meta_shape
             dtypes = self.meta_dtypes if hasattr(self, "meta_dtypes") else self.meta_dtype
-            return [allocate(shapes, dtypes, self.meta_fmt) for _ in names]
+            for i in range(len(names)):
+                objects[i] = allocate(shapes, dtypes, self.meta_fmt)
+            return
         buffers = [bytearray(_META_BYTES_MAX) for _ in names]
         results = await self.connection.get_batch_into_async([name + _META for name in names], buffers)
-        objects = []
-        for buffer, result in zip(buffers, results):
-            obj = None
-            if result.ok:
-                meta = RemoteMetadata.deserialize(memoryview(buffer)[: result.size])
+        for i, (buffer, result) in enumerate(zip(buffers, results)):
+            meta = self._parsed(memoryview(buffer)[: result.size]) if result.ok else None
+            if meta is not None:
                 shapes = meta.shapes if hasattr(meta, "shapes") else meta.shape
                 dtypes = meta.dtypes if hasattr(meta, "dtypes") else meta.dtype
-                obj = allocate(shapes, dtypes, meta.fmt)
-            objects.append(obj)
-        return objects
+                objects[i] = allocate(shapes, dtypes, meta.fmt)
+
+    @staticmethod
+    def _parsed(packed: memoryview) -> Any:
+        """None: it is no metadata of this release."""
+        try:
+            return RemoteMetadata.deserialize(packed)
+        except Exception as error:
+            Logger.warn(f"get: a chunk's metadata cannot be read: {error}")
+            return None
 
     def _received(self, obj: Any, room: int, result: Any) -> Any:
         if result.ok and result.size == room:

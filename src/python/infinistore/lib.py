@@ -194,7 +194,7 @@ class InfinityConnection:
 
     def _values(self, values: Sequence[Any]) -> list[Any]:
         items, on_device = as_values(values)
-        if on_device and not self.rdma_connected:
+        if on_device and not self._main().client.demands_registered:
             raise InfiniStoreException("a tensor in a GPU's memory needs an RDMA connection; here use tensor.cpu()")
         return items
 
@@ -223,7 +223,7 @@ class InfinityConnection:
 
     def _line_for_any_memory(self, deadline_ns: int) -> Line:
         main = self._main()
-        return self._tcp(deadline_ns) if main.client.is_rdma or main.client.is_rdma_only else main
+        return self._tcp(deadline_ns) if main.client.demands_registered else main
 
     # ---- TCP ----------------------------------------------------------------------------------------
 
