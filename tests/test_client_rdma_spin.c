@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -17,6 +18,7 @@ static struct {
     struct ist_client *client;
     pthread_t thread;
     uint64_t timeout_ns;
+    atomic_bool returned;
     enum ist_status status;
     uint8_t *memory;
 } f;
@@ -25,6 +27,7 @@ static void *put_once(void *arg) {
     (void)arg;
     struct ist_put_item put = {.key = {"k", 1}, .value = f.memory, .value_bytes = VALUE_BYTES};
     f.status = ist_put(f.client, &put, 1, 0, f.timeout_ns);
+    atomic_store(&f.returned, true);
     return NULL;
 }
 
@@ -45,8 +48,9 @@ static void begin(uint64_t seed, uint64_t timeout_ns) {
     assert_non_null(f.memory);
     assert_int_equal(ist_memory_register(f.client, f.memory, VALUE_BYTES), IST_OK);
     house_park();
+    atomic_store(&f.returned, false);
     assert_int_equal(pthread_create(&f.thread, NULL, put_once, NULL), 0);
-    while (ist_client_in_flight(f.client) == 0) {
+    while (ist_client_in_flight(f.client) == 0 && !atomic_load(&f.returned)) {
         sched_yield();
     }
 }
