@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -266,6 +267,58 @@ static void test_answers__that_servers_should_not_give__told(void **state) {
     house_end();
 }
 
+/* To the house's server, over TCP. */
+static int call_house(void) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    address.sin_port = htons((uint16_t)atoi(strrchr(house_endpoint(), ':') + 1));
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    return connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 ? fd : -1;
+}
+
+/* Handshakes are short: each is received at once. Returns its length. */
+static ssize_t pass_on(int from, int to, uint8_t *bytes, size_t room) {
+    ssize_t got = recv(from, bytes, room, 0);
+    return got > 0 ? send(to, bytes, (size_t)got, MSG_NOSIGNAL) : -1;
+}
+
+/* Between the doctor and the house's server, which falls silent when it has a queue pair. When the doctor has connected its
+ * own, and waits for an answer over it, a byte comes over TCP. */
+static void chatter(int fd) {
+    uint8_t bytes[1024];
+    struct ist_endpoint end;
+    int server = call_house();
+    bool is_good =
+        pass_on(fd, server, bytes, sizeof(bytes)) > 0 && pass_on(server, fd, bytes, sizeof(bytes)) > 0;
+    ssize_t asked = is_good ? pass_on(fd, server, bytes, sizeof(bytes)) : -1;
+    if (asked > (ssize_t)IST_FRAME_BYTES &&
+        ist_codec_decode_endpoint(ist_span_of(bytes + IST_FRAME_BYTES, (size_t)asked - IST_FRAME_BYTES),
+                                  &end) == IST_OK &&
+        recv(server, bytes, 1, MSG_PEEK) == 1) {
+        house_park();
+        (void)pass_on(server, fd, bytes, sizeof(bytes));
+        const struct ibv_qp *qp = ist_hca_find_qp(house_hca(), end.queue_pair);
+        while (qp != NULL && *(const volatile enum ibv_qp_state *)&qp->state != IBV_QPS_RTS) {
+            sched_yield();
+        }
+        (void)send(fd, "x", 1, MSG_NOSIGNAL);
+    }
+    wait_for_end(fd);
+    close(server);
+}
+
+static void test_message__server_silent_over_rdma_and_talks_over_tcp__told(void **state) {
+    (void)state;
+    struct other other;
+    house_begin((struct house_options){.seed = 21});
+    other_begin(&other, chatter);
+    go_with(other.name, (struct ist_doctor_options){.hint_gid_index = -1});
+    assert_fails_at("message", "over TCP", "");
+    other_end(&other);
+    house_unpark();
+    house_await_connections(0);
+    house_end();
+}
+
 static void test_hello__another_server__says_so(void **state) {
     (void)state;
     struct other other;
@@ -394,6 +447,7 @@ int main(void) {
         cmocka_unit_test(test_connect__packets_get_lost__all_the_same),
         cmocka_unit_test(test_resolve__no_such_name__says_so),
         cmocka_unit_test(test_connect__nobody_listens__says_so),
+        cmocka_unit_test(test_message__server_silent_over_rdma_and_talks_over_tcp__told),
         cmocka_unit_test(test_hello__another_server__says_so),
         cmocka_unit_test(test_answers__that_servers_should_not_give__told),
         cmocka_unit_test(test_device__none_here__says_so),

@@ -77,8 +77,11 @@ static bool take_device_events(struct ist_doctor_walk *walk) {
 /* The stream is the server's sign of life; it says nothing more over it. */
 static bool is_stream_open(struct ist_doctor_walk *walk, bool is_large) {
     char byte;
-    ssize_t got = recv(walk->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    return (got < 0 && (errno == EAGAIN || errno == EINTR)) || got > 0 ||
+    ssize_t got = recv(walk->fd, &byte, 1, MSG_DONTWAIT);
+    if (got > 0) {
+        return ist_doctor_failed(walk, NULL, "the server speaks over TCP after a change to RDMA");
+    }
+    return (got < 0 && (errno == EAGAIN || errno == EINTR)) ||
            ist_doctor_failed(walk, is_large ? large_advice : small_advice,
                              "the server ended the session: its log says why");
 }
@@ -99,7 +102,8 @@ static bool hear(struct ist_doctor_walk *walk, struct ist_frame *frame, bool is_
             {.fd = ist_device_fd(walk->device), .events = POLLIN},
             {.fd = walk->fd, .events = POLLIN},
         };
-        if (poll(ready, 3, ist_doctor_left_ms(walk)) <= 0) {
+        int left_ms = ist_doctor_left_ms(walk); /* also when there is always something to hear */
+        if (left_ms == 0 || poll(ready, 3, left_ms) <= 0) {
             return ist_doctor_failed(walk, is_large ? large_advice : small_advice,
                                      "no answer within %.1f s",
                                      (double)walk->options->timeout_ns / 1e9);

@@ -7,6 +7,8 @@ import importlib
 import os
 import select
 import signal
+import sys
+import threading
 import types
 
 import pytest
@@ -170,6 +172,22 @@ def test_l2_config__wrong__raises_value_error(plugin, wrong):
     with pytest.raises(ValueError):
         plugin.InfiniStoreL2AdapterConfig.from_dict(wrong)
     assert "host" in plugin.InfiniStoreL2AdapterConfig.help()
+
+
+def test_l2__closed_while_a_thread_is_in_a_call__ends_its_loop_all_the_same(plugin, own_server, monkeypatch):
+    """What is in flight then ends with the thread's call, for which nobody waits."""
+    adapter = plugin.InfiniStoreL2Adapter(parameters(own_server, request_timeout=20.0))
+    monkeypatch.setattr("infinistore._lmcache_l2._CLOSE_SECONDS", 0.1)
+    own_server.process.send_signal(signal.SIGSTOP)
+    thread = threading.Thread(target=adapter.delete, args=(l2_keys(1),))
+    thread.start()
+    wait_for(lambda: sys._current_frames()[thread.ident].f_code.co_name == "_call")
+    adapter.submit_lookup_and_lock_task(l2_keys(1))
+    wait_for(lambda: any(channel._native.in_flight for channel in adapter._connection._line._channels.values()))
+    adapter.close()
+    assert adapter._loop.is_closed() and not adapter._thread.is_alive()
+    own_server.process.send_signal(signal.SIGCONT)
+    thread.join()
 
 
 def test_module__names_and_nothing_else(plugin):

@@ -8,6 +8,7 @@ server evicts by itself: a "lock" is no more than a lookup, and a load may find 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import os
 import threading
 from typing import Any, Coroutine
@@ -108,7 +109,7 @@ class InfiniStoreL2Adapter(L2AdapterInterface):
         self._register(l1_memory_desc)
         self._fds: list[int] = [_events.eventfd(0, _events.EFD_NONBLOCK | _events.EFD_CLOEXEC) for _ in range(3)]
         self._store_fd, self._lookup_fd, self._load_fd = self._fds
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a task that is left over ends wherever its garbage is collected
         self._tasks = 0
         self._stored: dict[int, Any] = {}
         self._looked_up: dict[int, Any] = {}
@@ -196,7 +197,8 @@ class InfiniStoreL2Adapter(L2AdapterInterface):
             finally:
                 with self._lock:
                     results[task_id] = result
-                    _events.eventfd_write(fd, 1)
+                    if self._fds:  # else this is the end of a task whose loop is gone
+                        _events.eventfd_write(fd, 1)
 
         asyncio.run_coroutine_threadsafe(run(), self._loop)
         return task_id
@@ -259,9 +261,14 @@ class InfiniStoreL2Adapter(L2AdapterInterface):
             rest = asyncio.all_tasks() - {asyncio.current_task()}
             await asyncio.gather(*rest, return_exceptions=True)
 
-        asyncio.run_coroutine_threadsafe(finish(), self._loop).result(_CLOSE_SECONDS)
+        try:
+            asyncio.run_coroutine_threadsafe(finish(), self._loop).result(_CLOSE_SECONDS)
+        except concurrent.futures.TimeoutError:  # another thread is in a call, with which they would end
+            Logger.warn("L2: closed with tasks in flight")
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
-        for fd in self._fds:
+        with self._lock:
+            fds, self._fds = self._fds, []
+        for fd in fds:
             os.close(fd)
