@@ -2,11 +2,17 @@
  * pins memory. Nobody else waits for that. */
 #include "tests/rdma_house.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "client/clock.h"
 
 #define DEADLINE_NS 20000000ull
-#define LONG_MS 60000u /* never reached by a test that passes */
+#define LONG_MS 60000u                 /* never reached by a test that passes */
+#define QUIET_NS (20 * IST_NS_PER_SEC) /* the same */
 
 struct waiting {
     unsigned calls;
@@ -138,6 +144,39 @@ static void test_connect__server_ends_meanwhile__peer_then_the_next(void **state
     end();
 }
 
+/* The child has all descriptors as they were then, also that which tells when the queue pair is connected. */
+static void test_connect__a_child_was_forked_meanwhile__descriptor_becomes_quiet(void **state) {
+    (void)state;
+    struct waiting waiting;
+    int lives[2];
+    char byte;
+    assert_int_equal(pipe(lives), 0);
+    begin(6, IST_TRANSPORT_RDMA, LONG_MS);
+    ping(0, &waiting);
+    process_until_held_up();
+    pid_t child = fork();
+    if (child == 0) {
+        close(lives[1]);
+        _exit(read(lives[0], &byte, 1) == 0 ? 0 : 1); /* ends when the test closes the other end */
+    }
+    assert_true(child > 0);
+    ist_hca_hold_neighbours(house_device("client"), false);
+    process_until_done(&waiting);
+    assert_int_equal(waiting.status, IST_OK);
+    struct pollfd polled = {.fd = ist_client_fd(client), .events = POLLIN};
+    uint64_t until_ns = ist_client_now_ns() + QUIET_NS;
+    while (poll(&polled, 1, 0) != 0) {
+        (void)ist_client_process(client);
+        assert_true(ist_client_now_ns() < until_ns);
+    }
+    int status;
+    close(lives[0]);
+    close(lives[1]);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    end();
+}
+
 /* ---- memory ------------------------------------------------------------------------------------------------- */
 
 static uint8_t small[4096], large[1 << 20];
@@ -209,6 +248,7 @@ int main(void) {
         cmocka_unit_test(test_connect__address_is_asked_for__deadlines_are_kept),
         cmocka_unit_test(test_auto__nobody_has_the_address__tcp),
         cmocka_unit_test(test_auto__device_fails_meanwhile__tcp),
+        cmocka_unit_test(test_connect__a_child_was_forked_meanwhile__descriptor_becomes_quiet),
         cmocka_unit_test(test_connect__server_ends_meanwhile__peer_then_the_next),
         cmocka_unit_test(test_register__takes_its_time__others_go_on),
         cmocka_unit_test(test_register__device_fails_meanwhile__remembered),

@@ -72,6 +72,10 @@ enum ist_status ist_reacher_result(struct ist_reacher *reacher) {
 void ist_reacher_free(struct ist_reacher *reacher) {
     if (reacher != NULL) {
         (void)pthread_join(reacher->thread, NULL);
+        /* Who watches it hears no more of it, not even where the child of a fork() has it open, too. */
+        uint64_t count;
+        ssize_t got = read(reacher->fd, &count, sizeof(count));
+        (void)got;
         close(reacher->fd);
         ist_release(reacher->alloc, reacher);
     }
