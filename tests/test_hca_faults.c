@@ -474,6 +474,43 @@ static void test_fail_nth__kinds__only_those_count(void **state) {
     pair_fini(&pair);
 }
 
+/* A device that has broken stays so, and only what is destroyed goes away. */
+static void test_fail_from__any__all_after_it_fail(void **state) {
+    (void)state;
+    struct pair_options options;
+    struct pair pair;
+    pair_options_init(&options, 14);
+    pair_init_devices(&pair, &options);
+    ist_hca_fail_nth(pair.hca, IST_HCA_CALL_ALL, 0);
+    assert_true(whole_life(&pair));
+    const uint64_t calls = ist_hca_calls(pair.hca);
+    for (uint64_t nth = 1; nth <= calls; nth++) {
+        ist_hca_fail_from(pair.hca, IST_HCA_CALL_ALL, nth);
+        assert_false(whole_life(&pair));
+        assert_false(whole_life(&pair));
+        assert_string_equal(ist_hca_failed(pair.hca), "ibv_get_device_list");
+    }
+    ist_hca_fail_nth(pair.hca, IST_HCA_CALL_ALL, 0);
+    assert_true(whole_life(&pair));
+    pair_fini(&pair);
+}
+
+/* Only the process that is meant. */
+static void test_fail_nth_of__another_context__does_not_count(void **state) {
+    (void)state;
+    struct pair_options options;
+    struct pair pair;
+    struct ibv_wc wc;
+    pair_options_init(&options, 15);
+    pair_init(&pair, &options);
+    ist_hca_fail_nth_of(pair.side[0].context, IST_HCA_CALL_POLL, 1);
+    assert_int_equal(ibv_poll_cq(pair.side[1].send_cq, 1, &wc), 0);
+    assert_int_equal(ist_hca_calls(pair.hca), 0);
+    assert_int_equal(ibv_poll_cq(pair.side[0].send_cq, 1, &wc), -EIO);
+    assert_int_equal(ibv_poll_cq(pair.side[0].send_cq, 1, &wc), 0);
+    pair_fini(&pair);
+}
+
 static void test_allocator__nth_fails__the_call_fails_with_enomem_and_nothing_is_left(void **state) {
     (void)state;
     uint64_t nth = 1;
@@ -534,6 +571,8 @@ int main(void) {
         cmocka_unit_test(test_cq_fatal__queue_pair_in_reset__stays_there),
         cmocka_unit_test(test_fail_nth__each_call__fails_once_and_nothing_is_left),
         cmocka_unit_test(test_fail_nth__kinds__only_those_count),
+        cmocka_unit_test(test_fail_from__any__all_after_it_fail),
+        cmocka_unit_test(test_fail_nth_of__another_context__does_not_count),
         cmocka_unit_test(test_allocator__nth_fails__the_call_fails_with_enomem_and_nothing_is_left),
         cmocka_unit_test(test_new_and_add_device__no_memory__null),
     };

@@ -113,7 +113,7 @@ static bool fails(struct ist_hca *hca, enum ist_hca_call call, const char *funct
         return false;
     }
     hca->calls++;
-    if (hca->calls != hca->fail_at) {
+    if (hca->fail_on ? hca->calls < hca->fail_at : hca->calls != hca->fail_at) {
         return false;
     }
     hca->failed = function;
@@ -130,9 +130,11 @@ bool hca_fails_of(struct ibv_context *context, enum ist_hca_call call, const cha
     return (hca->fail_of == NULL || hca->fail_of == context) && fails(hca, call, function);
 }
 
-static void fail_nth(struct ist_hca *hca, const struct ibv_context *of, unsigned calls, uint64_t nth) {
+static void fail(struct ist_hca *hca, const struct ibv_context *of, unsigned calls, uint64_t nth,
+                 bool for_ever) {
     hca_enter();
     hca->fail_of = of;
+    hca->fail_on = for_ever;
     hca->fail_calls = calls;
     hca->fail_at = nth;
     hca->calls = 0;
@@ -141,11 +143,15 @@ static void fail_nth(struct ist_hca *hca, const struct ibv_context *of, unsigned
 }
 
 void ist_hca_fail_nth(struct ist_hca *hca, unsigned calls, uint64_t nth) {
-    fail_nth(hca, NULL, calls, nth);
+    fail(hca, NULL, calls, nth, false);
+}
+
+void ist_hca_fail_from(struct ist_hca *hca, unsigned calls, uint64_t nth) {
+    fail(hca, NULL, calls, nth, true);
 }
 
 void ist_hca_fail_nth_of(struct ibv_context *context, unsigned calls, uint64_t nth) {
-    fail_nth(hca_of(context), context, calls, nth);
+    fail(hca_of(context), context, calls, nth, false);
 }
 
 uint64_t ist_hca_calls(const struct ist_hca *hca) {

@@ -241,7 +241,9 @@ enum ist_hca_call {
 
 /* Of the calls of these kinds from now on (1-based) the nth fails; 0: none. Counts anew. */
 void ist_hca_fail_nth(struct ist_hca *hca, unsigned calls, uint64_t nth);
-/* The same, of one process's calls: of POST, ARM and POLL alone. */
+/* The same, and all after it: a device that has broken, nth at least 1. */
+void ist_hca_fail_from(struct ist_hca *hca, unsigned calls, uint64_t nth);
+/* As ist_hca_fail_nth(), of one process's calls: of POST, ARM and POLL alone. */
 void ist_hca_fail_nth_of(struct ibv_context *context, unsigned calls, uint64_t nth);
 /* Calls counted since then. */
 uint64_t ist_hca_calls(const struct ist_hca *hca);

@@ -44,6 +44,7 @@ struct ist_hca {
     uint64_t notices_taken, notices_acknowledged; /* those of ports and devices */
     unsigned fail_calls;
     const struct ibv_context *fail_of; /* NULL: of all */
+    bool fail_on;                      /* those after the nth, too */
     uint64_t fail_at, calls;
     const char *failed;
     bool busy;        /* events were due when the descriptors were last set */

@@ -113,8 +113,12 @@ static void run_step(struct test *test, const struct step *step) {
     }
     result->failed = step->name;
     if (result->error[0] == '\0') {
-        snprintf(result->error, sizeof(result->error), "%s: %s", ist_status_name(status),
-                 ist_status_text(status));
+        char why[IST_SELFTEST_ERROR_BYTES / 2] = ""; /* when it is the device that has failed */
+        if (test->client != NULL) {
+            ist_client_why_tcp(test->client, why, sizeof(why));
+        }
+        snprintf(result->error, sizeof(result->error), "%s: %s%s%s", ist_status_name(status),
+                 ist_status_text(status), why[0] == '\0' ? "" : ": ", why);
     }
 }
 

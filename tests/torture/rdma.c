@@ -1,10 +1,14 @@
 /* The daemon and a client in one process, over RDMA on the software HCA: connect, use, the server ends and another begins, the
  * link goes and comes, close; and a client over TCP meanwhile, for whom nothing changes. One call fails:
  *
- *     torture_rdma DIRECTORY rdma|auto KIND NTH    of the ibv_* calls of this kind (0: none fails, counted are all)
+ *     torture_rdma DIRECTORY rdma|auto KINDS NTH    of the ibv_* calls of these kinds, as bits; 0: none fails
+ *     torture_rdma DIRECTORY rdma|auto KINDS NTH+   and all after it: the cards have broken
  *
  * or of the C library, when libtorture.so is preloaded. What happened is printed as lines: a word, and what it is about.
  * Exit 0: no rule was broken; 1: one was. See ci/torture. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -13,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -35,10 +40,12 @@ static struct {
     struct ist_hca *hca;
     enum ist_transport transport;
     char ports[300], endpoint[64], port[16];
+    uint16_t manage_port;
     pthread_t daemon;
     atomic_bool daemon_runs;
     int daemon_exit;
     bool had_failed; /* before this daemon began */
+    bool for_ever;   /* what fails, fails from then on */
     struct ist_client *client;
 } it = {.port = "0"};
 static uint8_t memory[MEMORY_BYTES]; /* the client's, registered */
@@ -110,8 +117,9 @@ static bool read_endpoint(void) {
     char line[100];
     bool found = false;
     FILE *file = fopen(it.ports, "r");
-    while (file != NULL && !found && fgets(line, sizeof(line), file) != NULL) {
-        found = sscanf(line, "service %63s", it.endpoint) == 1;
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+        found |= sscanf(line, "service %63s", it.endpoint) == 1;
+        (void)sscanf(line, "manage 127.0.0.1:%hu", &it.manage_port);
     }
     if (file != NULL) {
         fclose(file);
@@ -281,12 +289,18 @@ static bool used(unsigned round) {
             ist_client_transport(it.client) == IST_TRANSPORT_RDMA);
 }
 
-/* Whatever goes wrong has a reason: a call has failed, since this daemon began. For else all must be well again in the end. */
+/* Is there a reason for what goes wrong: a call that has failed, since this daemon began? AUTO goes on over TCP. */
+static bool is_excused(void) {
+    return it.for_ever ? has_failed() && it.transport == IST_TRANSPORT_RDMA
+                       : has_failed() && !it.had_failed;
+}
+
+/* Else all must be well again in the end. */
 static void use(unsigned round, bool disturbed) {
     uint64_t until_ns = now_ns() + PATIENCE_NS;
     for (unsigned attempt = 0; !used(round); attempt++) {
-        bool excused = has_failed() && !it.had_failed;
-        if (!excused && !disturbed && attempt > 0) {
+        bool excused = is_excused();
+        if (!excused && !disturbed && !has_failed() && attempt > 0) {
             broken("round %u does not succeed, and nothing has failed", round);
         }
         if (excused && attempt > 1) {
@@ -361,6 +375,45 @@ static void use_tcp(bool is_last) {
     }
 }
 
+/* ---- the daemon's own test --------------------------------------------------------------------------------- */
+
+/* The daemon as a client of its own, over TCP and over RDMA. Returns whether it was content. */
+static bool tests_itself(void) {
+    static const char request[] = "GET /selftest HTTP/1.0\r\n\r\n";
+    const struct sockaddr_in to = {.sin_family = AF_INET,
+                                   .sin_port = htons(it.manage_port),
+                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const struct timeval patience = {.tv_sec = PATIENCE_NS / NS_PER_SEC};
+    char answer[2000];
+    size_t bytes = 0;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    (void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+    ssize_t got = connect(fd, (const struct sockaddr *)&to, sizeof(to)) == 0
+                      ? send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL)
+                      : 0;
+    while (got > 0 && bytes < sizeof(answer) - 1) {
+        got = recv(fd, answer + bytes, sizeof(answer) - 1 - bytes, 0);
+        bytes += got > 0 ? (size_t)got : 0;
+    }
+    if (got < 0 && errno == EAGAIN) {
+        broken("the self-test hangs");
+    }
+    close(fd);
+    answer[bytes] = '\0';
+    bool is_content = strncmp(answer, "HTTP/1.1 200 ", 13) == 0;
+    const char *body = strstr(answer, "\r\n\r\n");
+    if (!is_content) {
+        printf("refused selftest: %s\n", body == NULL ? "no answer" : body + 4);
+    }
+    return is_content;
+}
+
+static void test_itself(void) {
+    if (!tests_itself() && !has_failed()) {
+        broken("the self-test fails");
+    }
+}
+
 /* ---- all of it --------------------------------------------------------------------------------------------- */
 
 static void plug(const char *name, uint8_t number) {
@@ -375,6 +428,7 @@ static void first_life(void) {
     if (daemon_begin()) {
         use(1, false);
         use_tcp(false);
+        test_itself();
         daemon_end();
     }
 }
@@ -397,11 +451,13 @@ static void second_life(void) {
 
 int main(int argc, char **argv) {
     if (argc != 5) {
-        fprintf(stderr, "torture_rdma DIRECTORY rdma|auto KIND NTH\n");
+        fprintf(stderr, "torture_rdma DIRECTORY rdma|auto KINDS NTH[+]\n");
         return 2;
     }
     struct ist_hca_config config;
-    uint64_t nth = strtoull(argv[4], NULL, 10);
+    char *rest;
+    unsigned kinds = (unsigned)strtoul(argv[3], NULL, 10);
+    uint64_t nth = strtoull(argv[4], &rest, 10);
     ist_hca_config_init(&config, 1 + nth);
     config.progress_in_calls = true;
     it.hca = ist_hca_new(&config);
@@ -412,7 +468,12 @@ int main(int argc, char **argv) {
     snprintf(it.ports, sizeof(it.ports), "%s/ports", argv[1]);
     plug("server", 0);
     plug("client", 1);
-    ist_hca_fail_nth(it.hca, 1u << strtoul(argv[3], NULL, 10), nth);
+    it.for_ever = *rest == '+';
+    if (it.for_ever) {
+        ist_hca_fail_from(it.hca, kinds, nth);
+    } else {
+        ist_hca_fail_nth(it.hca, kinds, nth);
+    }
     first_life();
     printf("restart\n");
     second_life();
