@@ -376,6 +376,8 @@ void sim_checker_judge(struct sim_world *world, struct sim_operation *operation)
         return; /* what it changed may have happened or not, now or later: the history knows of it */
     }
     world->keys_done += operation->spec->count == 0 ? 1 : operation->spec->count;
+    sim_history_prefetch(world->history, operation->spec->server, operation->spec->keys,
+                         operation->spec->count);
     judge_whole(&judge);
     judge_answer(&judge);
 }

@@ -46,10 +46,10 @@ void sim_event_cancel(struct sim_fabric *fabric, struct sim_event *event) {
 }
 
 void sim_event_at(struct sim_fabric *fabric, struct sim_event *event, uint64_t at_ns) {
-    sim_event_cancel(fabric, event);
-    if (at_ns != SIM_NEVER_NS) {
-        uint64_t now_ns = sim_fabric_now_ns(fabric);
-        hca_clock_schedule(&fabric->clock, &event->event, at_ns < now_ns ? now_ns : at_ns, 0);
+    if (at_ns == SIM_NEVER_NS) {
+        sim_event_cancel(fabric, event);
+    } else {
+        hca_clock_move(&fabric->clock, &event->event, at_ns, 0);
     }
 }
 

@@ -540,6 +540,17 @@ uint64_t sim_history_candidate(const struct sim_history *history, unsigned serve
     return version;
 }
 
+void sim_history_prefetch(const struct sim_history *history, unsigned server, const uint64_t *keys,
+                          size_t count) {
+    size_t mask = history->slot_count - 1;
+    for (size_t i = 0; i < count; i++) {
+        __builtin_prefetch(&history->slots[(size_t)mark_of(server, keys[i]) & mask]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        __builtin_prefetch(history->slots[(size_t)mark_of(server, keys[i]) & mask].record);
+    }
+}
+
 size_t sim_history_keys(const struct sim_history *history, unsigned server) {
     return history->server_records[server];
 }

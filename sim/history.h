@@ -81,6 +81,10 @@ bool sim_history_may_be_present(const struct sim_history *history, uint32_t life
 uint64_t sim_history_candidate(const struct sim_history *history, unsigned server, uint64_t key,
                                size_t *cursor, uint64_t *bytes);
 
+/* These keys will be asked about next. */
+void sim_history_prefetch(const struct sim_history *history, unsigned server, const uint64_t *keys,
+                          size_t count);
+
 /* The keys of a server, in the order of their first put. */
 size_t sim_history_keys(const struct sim_history *history, unsigned server);
 uint64_t sim_history_key(const struct sim_history *history, unsigned server, size_t index);

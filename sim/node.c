@@ -137,6 +137,9 @@ static size_t readable_now(const struct sim_channel *channel) {
 static bool receive(struct sim_channel *channel, size_t most) {
     const struct sim_plan *plan = &channel->node->world->plan;
     struct iovec buffers[BUFFERS_MAX];
+    if (most == 0) {
+        return false;
+    }
     size_t count = ist_exchange_recv_buffers(channel->exchange, buffers, plan->buffers_max), moved = 0;
     size_t left = most < plan->call_bytes_max ? most : plan->call_bytes_max;
     for (size_t i = 0; i < count && left > 0; i++) {

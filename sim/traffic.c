@@ -33,19 +33,13 @@ struct sim_job {
 /* ---- specs --------------------------------------------------------------------------------------------- */
 
 struct sim_spec *sim_spec_new(enum ist_operation kind, unsigned server, size_t count) {
-    struct sim_spec *spec = sim_memory_new(1, sizeof(*spec));
-    spec->kind = kind;
-    spec->server = server;
-    spec->count = count;
-    spec->keys = sim_memory_new(count, sizeof(uint64_t));
+    struct sim_spec *spec = sim_memory_raw(sizeof(*spec) + count * sizeof(uint64_t));
+    *spec = (struct sim_spec){.kind = kind, .server = server, .count = count};
     return spec;
 }
 
 void sim_spec_free(struct sim_spec *spec) {
-    if (spec != NULL) {
-        free(spec->keys);
-        free(spec);
-    }
+    free(spec);
 }
 
 /* ---- keys ---------------------------------------------------------------------------------------------- */

@@ -24,9 +24,10 @@ struct sim_spec {
     enum ist_operation kind;
     unsigned server;
     bool if_absent, whole_buffers; /* whole: as long as any value can be */
-    uint64_t *keys;                /* owned */
     size_t count;
+    uint64_t keys[];
 };
+/* The keys are the caller's to write. */
 struct sim_spec *sim_spec_new(enum ist_operation kind, unsigned server, size_t count);
 void sim_spec_free(struct sim_spec *spec); /* NULL is legal */
 

@@ -35,11 +35,18 @@ static void test_clock__random_events_and_cancels__in_order(void **state) {
         for (int i = 0; i < EVENTS; i++) {
             hca_clock_schedule(&clock, &event[i], random_below(&random, 50), random_below(&random, 3));
         }
+        for (int i = 0; i < EVENTS; i += 3) {
+            hca_clock_move(&clock, &event[i], random_below(&random, 50), random_below(&random, 3));
+        }
         for (int i = 0; i < EVENTS; i++) {
             if (random_below(&random, 3) == 0) {
                 hca_clock_cancel(&clock, &event[i]);
                 hca_clock_cancel(&clock, &event[i]);
                 assert_false(hca_event_is_scheduled(&event[i]));
+                if (i % 2 == 0) {
+                    hca_clock_move(&clock, &event[i], 7, 1);
+                    expected[left++] = &event[i];
+                }
             } else {
                 expected[left++] = &event[i];
             }

@@ -76,6 +76,26 @@ void hca_clock_schedule(struct hca_clock *clock, struct hca_event *event, uint64
     sift_up(clock, (struct hca_place){event->at_ns, event}, clock->events);
 }
 
+/* Where what stands at `place` belongs. */
+static void settle(struct hca_clock *clock, struct hca_place event, size_t place) {
+    if (place > 1 && is_before(event, clock->heap[place / 2 - 1])) {
+        sift_up(clock, event, place);
+    } else {
+        sift_down(clock, event, place);
+    }
+}
+
+void hca_clock_move(struct hca_clock *clock, struct hca_event *event, uint64_t at_ns, uint64_t tie) {
+    if (event->place == 0) {
+        hca_clock_schedule(clock, event, at_ns, tie);
+        return;
+    }
+    event->at_ns = at_ns > clock->now_ns ? at_ns : clock->now_ns;
+    event->tie = tie;
+    event->serial = clock->serial++;
+    settle(clock, (struct hca_place){event->at_ns, event}, event->place);
+}
+
 void hca_clock_cancel(struct hca_clock *clock, struct hca_event *event) {
     size_t place = event->place;
     if (place == 0) {
@@ -88,11 +108,7 @@ void hca_clock_cancel(struct hca_clock *clock, struct hca_event *event) {
     if (last.event == event) {
         return;
     }
-    if (place > 1 && is_before(last, clock->heap[place / 2 - 1])) {
-        sift_up(clock, last, place);
-    } else {
-        sift_down(clock, last, place);
-    }
+    settle(clock, last, place);
 }
 
 struct hca_event *hca_clock_next(struct hca_clock *clock) {

@@ -41,6 +41,8 @@ static inline bool hca_event_is_scheduled(const struct hca_event *event) {
 }
 /* Not before now. The event is not scheduled yet. */
 void hca_clock_schedule(struct hca_clock *clock, struct hca_event *event, uint64_t at_ns, uint64_t tie);
+/* The same as cancel and schedule, in one step. */
+void hca_clock_move(struct hca_clock *clock, struct hca_event *event, uint64_t at_ns, uint64_t tie);
 /* Legal for an event that is not scheduled. */
 void hca_clock_cancel(struct hca_clock *clock, struct hca_event *event);
 /* Takes the next event off, time moves to it; NULL: none. */
