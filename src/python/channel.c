@@ -173,7 +173,7 @@ static PyObject *channel_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     pthread_mutex_init(&self->lock, NULL); /* cannot fail: man pthread_mutex_init, glibc */
     Py_INCREF(connection);
     self->connection = (struct ist_connection_object *)connection;
-    if (self->connection->client == NULL) {
+    if (self->connection->client == NULL || self->connection->closing) {
         PyErr_SetString(PyExc_ConnectionError, "closed");
         goto fail;
     }

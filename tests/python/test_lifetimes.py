@@ -9,12 +9,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import weakref
 
 import pytest
 
 import infinistore
-from conftest import tcp_only
+from conftest import tcp_only, wait_for
 from infinistore.channel import IN_FLIGHT_MAX
 
 
@@ -55,6 +56,26 @@ def test_turn__of_a_call_that_is_wrong__goes_to_the_next(own_server):
     with infinistore.InfinityConnection(own_server.config()) as connection:
         own_server.process.send_signal(signal.SIGSTOP)
         asyncio.run(run(connection))
+
+
+def test_close__while_a_thread_is_in_a_call__no_loop_begins_to_watch(own_server):
+    """Nobody would tell that loop that the connection is closed, and it would watch to its end."""
+    connection = infinistore.InfinityConnection(own_server.config())
+    connection.connect()
+    line, answers = connection._line, []
+
+    async def begin():
+        with pytest.raises(infinistore.InfiniStoreException, match="not connected"):
+            line.channel()
+
+    own_server.process.send_signal(signal.SIGSTOP)
+    thread = threading.Thread(target=lambda: answers.append(connection.check_exist("k")))
+    thread.start()
+    wait_for(lambda: sys._current_frames()[thread.ident].f_code.co_name == "_call")
+    connection.close()
+    asyncio.run(begin())
+    own_server.process.send_signal(signal.SIGCONT)
+    thread.join()
 
 
 # ---- memory ---------------------------------------------------------------------------------------------
