@@ -149,6 +149,18 @@ static void test_remote_keys__several__each_its_own(void **state) {
                      IST_PROTOCOL);
 }
 
+static void test_remote_keys__none__no_bytes(void **state) {
+    (void)state;
+    struct batch in;
+    uint8_t body[1];
+    size_t written;
+    batch_init(&in);
+    assert_int_equal(ist_codec_remote_keys_bytes(in.keys, in.lengths, in.remotes, 0), 0);
+    assert_int_equal(
+        ist_codec_encode_remote_keys(in.keys, in.lengths, in.remotes, 0, body, 0, &written), IST_OK);
+    assert_int_equal(written, 0);
+}
+
 /* Addresses are field 3 of 8 bytes, keys of memory field 4 of 4 bytes, together or one by one. */
 static void test_remote_keys__not_one_of_each__protocol(void **state) {
     (void)state;
@@ -183,6 +195,7 @@ int main(void) {
         cmocka_unit_test(test_endpoint__gid_of_another_length__protocol),
         cmocka_unit_test(test_decode__one_byte__is_looked_at),
         cmocka_unit_test(test_remote_keys__several__each_its_own),
+        cmocka_unit_test(test_remote_keys__none__no_bytes),
         cmocka_unit_test(test_remote_keys__not_one_of_each__protocol),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -282,17 +282,18 @@ static void test_slab_stray__each_size_has_one_object__nobody_moves(void **state
 #define PER_CHUNK 24u
 #define CHUNK_OBJECT 152u
 
-/* Chunks in which three objects are left, but for the last, which has two, the first and the fifth of those it had. The last
- * is not full. Then sizes of which one object each lies in a chunk: so is much idle. */
+/* Chunks in which three objects are left, but for the last but one, which has two: the first and the fifth of those it had.
+ * It is the one of which the next object would be taken. Then sizes of which one object each lies in a chunk: so is much
+ * idle. */
 struct sparse {
     struct ist_slab *slab;
-    void *left[8 * 3], *first, *second; /* these two of the last */
+    void *left[8 * 3], *first, *second; /* these two of the emptiest */
     void *lonely[12];
     size_t count;
 };
 
 static void sparse_begin(struct sparse *sparse) {
-    enum { CHUNKS = 8, COUNT = CHUNKS * PER_CHUNK - 10 };
+    enum { CHUNKS = 8, COUNT = CHUNKS * PER_CHUNK - 10, EMPTIEST = CHUNKS - 2 };
     static void *objects[COUNT];
     *sparse = (struct sparse){0};
     assert_int_equal(ist_slab_new(&noting, &sparse->slab), IST_OK);
@@ -304,9 +305,9 @@ static void sparse_begin(struct sparse *sparse) {
     }
     for (size_t i = 0; i < COUNT; i++) {
         size_t chunk = i / PER_CHUNK, at = i % PER_CHUNK;
-        if (chunk == CHUNKS - 1 && (at == 0 || at == 4)) {
+        if (chunk == EMPTIEST && (at == 0 || at == 4)) {
             *(at == 0 ? &sparse->first : &sparse->second) = objects[i];
-        } else if (chunk < CHUNKS - 1 && at < 3) {
+        } else if (chunk != EMPTIEST && at < 3) {
             sparse->left[sparse->count++] = objects[i];
         } else {
             ist_slab_give(sparse->slab, objects[i]);
