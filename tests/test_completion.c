@@ -1,7 +1,9 @@
 /* src/verbs/completion: how many queue pairs fit, who is where, buffers, and what is made of what comes out. */
 #include "tests/support.h"
 
+#include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -28,6 +30,7 @@ static struct {
     struct failing_alloc failing;
     struct ist_log log;
     unsigned errors;
+    char error[200];   /* the last one */
     uint32_t messages; /* credits of each side */
     struct side side[2];
     struct ist_region region;
@@ -37,8 +40,10 @@ static struct {
 static void count_line(void *context, enum ist_log_level level, uint64_t session, const char *message) {
     (void)context;
     (void)session;
-    (void)message;
-    f.errors += level == IST_LOG_ERROR;
+    if (level == IST_LOG_ERROR) {
+        f.errors++;
+        snprintf(f.error, sizeof(f.error), "%s", message);
+    }
 }
 
 static int setup(void **state) {
@@ -220,6 +225,7 @@ static void test_enter__all_places_taken__no_space_until_one_leaves(void **state
     struct ist_completion *completion = f.side[0].completion;
     assert_int_equal(ist_completion_enter(completion), IST_OK);
     assert_int_equal(ist_completion_enter(completion), IST_OK);
+    assert_non_null(ist_completion_buffer(completion, 2 * BUFFERS - 1)); /* each brought its own */
     assert_int_equal(ist_completion_enter(completion), IST_NO_SPACE);
     ist_completion_leave(completion);
     assert_int_equal(ist_completion_enter(completion), IST_OK);
@@ -253,8 +259,10 @@ static void test_give_back__cannot_be_posted__told(void **state) {
     send_messages(1);
     assert_int_equal(ist_completion_poll(f.side[1].completion, &event, 1), 1);
     ist_hca_fail_nth(f.hca, IST_HCA_CALL_POST, 1);
+    errno = 0; /* man ibv_post_srq_recv: the error is what it returns */
     assert_int_equal(ist_completion_give_back(f.side[1].completion, event.buffer), IST_DEVICE);
     assert_int_equal(f.errors, 1);
+    assert_non_null(strstr(f.error, strerror(ENOMEM)));
     assert_int_equal(ist_completion_give_back(f.side[1].completion, event.buffer), IST_OK);
 }
 
@@ -301,6 +309,21 @@ static void test_flush__one_credit_in_all__is_sent_at_once(void **state) {
     assert_int_equal(event.immediate, 1);
 }
 
+static void test_flush__no_room_for_credits__the_works_go_alone(void **state) {
+    (void)state;
+    connect_both();
+    struct ist_queue_pair *queue_pair = f.side[0].queue_pair;
+    const struct ist_one_sided work = {.read = true, .piece_count = 0};
+    while (ist_queue_pair_room(queue_pair) > 0) {
+        ist_queue_pair_add_work(queue_pair, &work);
+    }
+    for (uint32_t owed = 0; owed < MESSAGES; owed++) {
+        ist_queue_pair_owe_credit(queue_pair);
+    }
+    assert_int_equal(ist_queue_pair_flush(queue_pair), IST_OK);
+    assert_int_equal(ist_queue_pair_outstanding(queue_pair), SEND_WR);
+}
+
 /* ---- what comes out ------------------------------------------------------------------------------------- */
 
 /* More than the device is asked for at once; each in its buffer. */
@@ -329,8 +352,10 @@ static void test_poll__device_refuses__nothing_and_told(void **state) {
     connect_both();
     send_messages(1);
     ist_hca_fail_nth(f.hca, IST_HCA_CALL_POLL, 1);
+    assert_false(ist_completion_has_failed(f.side[1].completion));
     assert_int_equal(ist_completion_poll(f.side[1].completion, &event, 1), 0);
     assert_int_equal(f.errors, 1);
+    assert_true(ist_completion_has_failed(f.side[1].completion));
     assert_int_equal(ist_completion_poll(f.side[1].completion, &event, 1), 1);
 }
 
@@ -428,6 +453,8 @@ static void test_arm__device_refuses__told(void **state) {
     ist_hca_fail_nth(f.hca, IST_HCA_CALL_ARM, 1);
     ist_completion_arm(f.side[0].completion);
     assert_int_equal(f.errors, 1);
+    assert_true(ist_completion_has_failed(f.side[0].completion));
+    assert_false(ist_completion_has_failed(f.side[1].completion));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -444,6 +471,7 @@ int main(void) {
         TEST(test_free__buffers__are_mapped_no_more),
         TEST(test_flush__half_of_the_credits_owed__are_sent),
         TEST(test_flush__one_credit_in_all__is_sent_at_once),
+        TEST(test_flush__no_room_for_credits__the_works_go_alone),
         TEST(test_poll__many__as_many_as_wanted_in_order),
         TEST(test_poll__device_refuses__nothing_and_told),
         TEST(test_poll__written_with_immediate_data__failed_and_no_message),
