@@ -85,6 +85,25 @@ static void test_request__behind_a_large_one__counts_its_own_bytes(void **state)
     clocked_fini(&c);
 }
 
+/* It came with as many others as there may be, and waited for a reply to leave: its time begins when it is its turn. */
+static void test_request__waited_behind_others__has_its_whole_time(void **state) {
+    (void)state;
+    struct clocked c;
+    clocked_init(&c);
+    uint64_t begin_ns = c.world.now_ns;
+    for (uint64_t id = 2; id < 3 + IST_REQUESTS_IN_FLIGHT_MAX; id++) {
+        say_header(&c.in, IST_OP_PING, 0, id, 0, 0);
+    }
+    size_t bytes = c.in.count - IST_FRAME_BYTES / 2; /* half of the last one */
+    assert_int_equal(edge_feed(&c.world, c.session, c.in.data, bytes), bytes);
+    assert_int_equal(ist_session_wants(c.session), IST_WANT_SEND);
+    tick_at(&c.world, begin_ns + PAUSE_NS - 1);
+    edge_take(&c.world, c.session, &c.out, SIZE_MAX);
+    assert_int_equal(ist_session_wants(c.session), IST_WANT_RECV);
+    expect_timeout(&c.world, c.session, begin_ns + PAUSE_NS - 1 + PAUSE_NS);
+    clocked_fini(&c);
+}
+
 /* Nor do those of the reply before. */
 static void test_reply__behind_another__its_time_begins_with_it(void **state) {
     (void)state;
@@ -354,6 +373,7 @@ int main(void) {
         cmocka_unit_test(test_reply__after_a_long_rest__has_its_whole_time),
         cmocka_unit_test(test_request__after_a_long_rest__has_its_whole_time),
         cmocka_unit_test(test_request__behind_a_large_one__counts_its_own_bytes),
+        cmocka_unit_test(test_request__waited_behind_others__has_its_whole_time),
         cmocka_unit_test(test_reply__behind_another__its_time_begins_with_it),
         cmocka_unit_test(test_transfer__behind_another__counts_its_own_bytes),
         cmocka_unit_test(test_transfer__server_is_shared__has_so_much_more_time),

@@ -282,18 +282,18 @@ static void test_slab_stray__each_size_has_one_object__nobody_moves(void **state
 #define PER_CHUNK 24u
 #define CHUNK_OBJECT 152u
 
-/* Chunks in which three objects are left, but for the last but one, which has two: the first and the fifth of those it had.
- * It is the one of which the next object would be taken. Then sizes of which one object each lies in a chunk: so is much
- * idle. */
+/* Chunks in which three objects are left, but for one, which has two: the first and the fifth of those it had. Of the last
+ * but one the next object would be taken. Then sizes of which one object each lies in a chunk: so is much idle. */
+#define CHUNKS 8u
 struct sparse {
     struct ist_slab *slab;
-    void *left[8 * 3], *first, *second; /* these two of the emptiest */
+    void *left[CHUNKS * 3], *first, *second; /* these two of the emptiest */
     void *lonely[12];
     size_t count;
 };
 
-static void sparse_begin(struct sparse *sparse) {
-    enum { CHUNKS = 8, COUNT = CHUNKS * PER_CHUNK - 10, EMPTIEST = CHUNKS - 2 };
+static void sparse_begin(struct sparse *sparse, size_t emptiest) {
+    enum { COUNT = CHUNKS * PER_CHUNK - 10 };
     static void *objects[COUNT];
     *sparse = (struct sparse){0};
     assert_int_equal(ist_slab_new(&noting, &sparse->slab), IST_OK);
@@ -305,9 +305,9 @@ static void sparse_begin(struct sparse *sparse) {
     }
     for (size_t i = 0; i < COUNT; i++) {
         size_t chunk = i / PER_CHUNK, at = i % PER_CHUNK;
-        if (chunk == EMPTIEST && (at == 0 || at == 4)) {
+        if (chunk == emptiest && (at == 0 || at == 4)) {
             *(at == 0 ? &sparse->first : &sparse->second) = objects[i];
-        } else if (chunk != EMPTIEST && at < 3) {
+        } else if (chunk != emptiest && at < 3) {
             sparse->left[sparse->count++] = objects[i];
         } else {
             ist_slab_give(sparse->slab, objects[i]);
@@ -335,10 +335,9 @@ static void *next_stray(struct ist_slab *slab) {
     return stray;
 }
 
-static void test_slab_stray__chunks_of_different_use__the_emptiest_leaves(void **state) {
-    (void)state;
+static void expect_emptiest_leaves(size_t emptiest) {
     struct sparse sparse;
-    sparse_begin(&sparse);
+    sparse_begin(&sparse, emptiest);
     assert_ptr_equal(next_stray(sparse.slab), sparse.first);
     /* Who moves, or comes new, does not go into the one that is to be left, nor into a new one. */
     uint64_t bytes = ist_slab_bytes(sparse.slab);
@@ -353,11 +352,18 @@ static void test_slab_stray__chunks_of_different_use__the_emptiest_leaves(void *
     sparse_end(&sparse);
 }
 
+static void test_slab_stray__chunks_of_different_use__the_emptiest_leaves(void **state) {
+    (void)state;
+    for (size_t emptiest = 0; emptiest < CHUNKS - 1; emptiest++) {
+        expect_emptiest_leaves(emptiest);
+    }
+}
+
 /* Both are held by somebody: they are asked once, and some time later again. */
 static void test_slab_stray__nobody_moves__asked_again_later(void **state) {
     (void)state;
     struct sparse sparse;
-    sparse_begin(&sparse);
+    sparse_begin(&sparse, CHUNKS - 2);
     for (unsigned round = 0; round < 3; round++) {
         assert_ptr_equal(next_stray(sparse.slab), sparse.first);
         assert_ptr_equal(ist_slab_stray(sparse.slab), sparse.second);
@@ -374,7 +380,7 @@ static void test_slab_stray__one_size_cannot_move__the_other_is_asked_too(void *
     struct sparse sparse;
     enum { COUNT = 4 * PER_CHUNK };
     void *others[COUNT];
-    sparse_begin(&sparse);
+    sparse_begin(&sparse, CHUNKS - 2);
     for (size_t i = 0; i < COUNT; i++) {
         others[i] = take(sparse.slab, CHUNK_OBJECT - 16);
     }
