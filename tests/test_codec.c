@@ -409,12 +409,17 @@ static void test_keys_reply__good_news__takes_no_bytes(void **state) {
 static void test_keys_reply__no_enum_ist_status__protocol(void **state) {
     (void)state;
     struct ist_keys_reply out;
-    uint8_t of_key[3] = {0x12, 1, 0}, of_request[2] = {0x08, 0};
+    uint8_t of_key[5] = {0x12, 3, 0, 0, 0}, of_request[2] = {0x08, 0};
     for (unsigned status = 0; status < 128; status++) {
         bool known = strcmp(ist_status_name((enum ist_status)status), "UNKNOWN") != 0;
-        of_key[2] = of_request[1] = (uint8_t)status;
+        of_request[1] = (uint8_t)status;
         enum ist_status expected = known ? IST_OK : IST_PROTOCOL;
-        assert_int_equal(ist_codec_decode_keys_reply(ist_span_of(of_key, 3), NULL, 0, &out), expected);
+        for (size_t i = 2; i < 5; i++) { /* whichever key's it is */
+            of_key[i] = (uint8_t)status;
+            assert_int_equal(ist_codec_decode_keys_reply(ist_span_of(of_key, 5), NULL, 0, &out),
+                             expected);
+            of_key[i] = 0;
+        }
         assert_int_equal(ist_codec_decode_keys_reply(ist_span_of(of_request, 2), NULL, 0, &out),
                          expected);
     }
