@@ -130,10 +130,8 @@ static bool read_endpoint(void) {
     return found;
 }
 
-/* False: it has ended instead, and a call had failed. */
-static bool daemon_begin(void) {
-    uint64_t until_ns = now_ns() + PATIENCE_NS;
-    it.had_failed = has_failed();
+/* False: it has ended instead. */
+static bool start(uint64_t until_ns) {
     it.endpoint[0] = '\0';
     unlink(it.ports);
     atomic_store(&it.daemon_runs, true);
@@ -148,11 +146,25 @@ static bool daemon_begin(void) {
     }
     if (it.endpoint[0] == '\0') {
         pthread_join(it.daemon, NULL);
-        if (it.had_failed || !has_failed()) {
+    }
+    return it.endpoint[0] != '\0';
+}
+
+/* False: it does not start, and a call has failed. Its port may have been given to another program, for a moment, since the
+ * last one had it: then it is tried again. */
+static bool daemon_begin(void) {
+    uint64_t until_ns = now_ns() + PATIENCE_NS;
+    bool has_port = strcmp(it.port, "0") != 0;
+    it.had_failed = has_failed();
+    while (!start(until_ns)) {
+        if (!it.had_failed && has_failed()) {
+            printf("unstarted %d\n", it.daemon_exit);
+            return false;
+        }
+        if (!has_port || now_ns() > until_ns) {
             broken("the daemon does not start");
         }
-        printf("unstarted %d\n", it.daemon_exit);
-        return false;
+        pause_a_moment();
     }
     return true;
 }
@@ -193,8 +205,9 @@ static bool succeeded(enum ist_status status, const char *what) {
     if (it.client != NULL) {
         char why[300];
         ist_client_why_tcp(it.client, why, sizeof(why));
-        printf("%s", why[0] == '\0' ? "" : "said ");
-        printf("%s%s", why, why[0] == '\0' ? "" : "\n");
+        if (why[0] != '\0') {
+            printf("said %s\n", why);
+        }
     }
     return false;
 }
