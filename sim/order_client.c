@@ -60,8 +60,7 @@ size_t sim_order_take(struct sim_order_rig *rig, struct ist_session *session, bo
     for (size_t i = 0; i < named; i++) {
         total += (size_t)buffers[i].bytes;
     }
-    /* Of two values: the first and a part of the second one. */
-    size_t limit = some ? total * 3 / 4 : total;
+    size_t limit = some ? total / 2 : total;
     IST_ASSERT(total <= SIM_ORDER_IN_BYTES);
     for (size_t i = 0; i < named && taken < limit; i++) {
         size_t left = limit - taken;
@@ -136,7 +135,7 @@ void sim_order_client_send(struct sim_order_rig *rig, unsigned client, bool some
     struct sim_order_client *of = &rig->clients[client];
     uint8_t out[SIM_ORDER_IN_BYTES];
     size_t bytes = sim_order_take(rig, of->session, some, out);
-    of->has_sent_some = some;
+    of->sent_pieces = some ? of->sent_pieces + 1 : 0;
     if (!sim_order_program_of(rig, client)->rdma) {
         IST_ASSERT(of->in_bytes + bytes <= sizeof(of->in));
         memcpy(of->in + of->in_bytes, out, bytes);

@@ -31,7 +31,7 @@ struct sim_order_client {
     struct ist_session *session; /* NULL: closed */
     uint32_t next, arrived;      /* the operation whose bytes arrive next; how many have */
     uint32_t is_cut;             /* the queue pair is broken, the session not yet closed */
-    uint32_t has_sent_some;      /* of what is queued */
+    uint32_t sent_pieces;        /* of what is queued, since all of it had left */
     uint32_t posted_count, in_bytes;
     struct sim_order_posted posted[SIM_ORDER_POSTED_MAX];
     uint8_t memory[SIM_ORDER_AREA_BYTES];

@@ -89,6 +89,7 @@ void sim_order_judge_begin(struct sim_order_judge *judge, const struct sim_order
                            const struct ist_store *store) {
     memset(judge, 0, sizeof(*judge));
     judge->sight = look(of, store);
+    judge->latest = has(of->present, 1) ? 1 : 0; /* they were put in their order */
     for (unsigned key = 0; key < SIM_ORDER_KEYS; key++) {
         if (judge->sight.version[key] != (has(of->present, key) ? SIM_ORDER_FIRST : 0)) {
             sim_order_fail("%s is not as it was put at the beginning", sim_order_keys_words(1u << key));
@@ -126,6 +127,9 @@ void sim_order_judge_arrived(struct sim_order_judge *judge, const struct sim_ord
         }
     }
     judge->executed = whole && asked->verb == SIM_ORDER_REMOVE ? asked->keys : 0;
+    if (request->holds != 0) {
+        judge->latest = has(request->holds, 0) ? 0 : 1; /* of both the first one */
+    }
 }
 
 void sim_order_judge_moved(struct sim_order_judge *judge, const struct sim_order_case *of,
@@ -306,6 +310,21 @@ static void judge_new(struct sim_order_judge *judge, const struct sim_order_case
     request->shown |= (uint8_t)(1u << key);
 }
 
+/* A key went by itself. */
+static void judge_victim(const struct sim_order_judge *judge, const struct sim_order_sight *now,
+                         unsigned key) {
+    const uint8_t *before = judge->sight.version;
+    unsigned other = 1 - key;
+    if (is_held(judge, key, before[key])) {
+        sim_order_fail("%s went while it was read", sim_order_keys_words(1u << key));
+    }
+    if (judge->latest == key && before[other] != 0 && now->version[other] == before[other] &&
+        !is_held(judge, other, before[other])) {
+        sim_order_fail("%s went, which was used later than %s", sim_order_keys_words(1u << key),
+                       sim_order_keys_words(1u << other));
+    }
+}
+
 /* What was there and is not any more was removed, replaced, or evicted. */
 static void judge_changes(struct sim_order_judge *judge, const struct sim_order_case *of,
                           const struct sim_order_sight *now, struct sim_order_event event) {
@@ -325,8 +344,8 @@ static void judge_changes(struct sim_order_judge *judge, const struct sim_order_
         }
         lost += new == 0;
         replaced += old != 0 && new != 0 && !is_held(judge, key, old);
-        if (new == 0 && is_held(judge, key, old)) {
-            sim_order_fail("%s went while it was read", sim_order_keys_words(1u << key));
+        if (new == 0) {
+            judge_victim(judge, now, key);
         }
     }
     if (evicted < lost || evicted > lost + replaced) {
@@ -396,6 +415,11 @@ void sim_order_judge_event(struct sim_order_judge *judge, const struct sim_order
                 (request->progress == SIM_ORDER_BEGUN || request->progress == SIM_ORDER_WHOLE)) {
                 note_room(request, asked, of, &now);
             }
+        }
+    }
+    for (unsigned key = SIM_ORDER_KEYS; key-- > 0;) {
+        if (now.version[key] != 0 && now.version[key] != judge->sight.version[key]) {
+            judge->latest = (uint8_t)key;
         }
     }
     judge->sight = now;

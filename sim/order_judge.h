@@ -41,6 +41,7 @@ struct sim_order_judge {
     struct sim_order_request requests[SIM_ORDER_CLIENTS][SIM_ORDER_OPERATIONS_MAX];
     struct sim_order_sight sight; /* after the last event */
     uint8_t closed[SIM_ORDER_CLIENTS];
+    uint8_t latest;   /* the key that was used last: the other one goes first */
     uint8_t executed; /* REMOVE in this event: its keys */
     uint8_t arrived;  /* of a PUT in this event: its keys, for which something may have been evicted */
 };

@@ -135,15 +135,15 @@ static size_t add_choices_of(const struct sim_order_rig *rig, unsigned client,
     unsigned wants = ist_session_wants(of->session);
     bool more = of->next < program->count;
     const struct sim_order_bytes *request = &rig->script->requests[client][more ? of->next : 0];
-    bool halves = rig->script->budget.halves && !program->rdma;
+    unsigned pieces = program->rdma ? 0 : rig->script->budget.pieces;
     bool whole = of->arrived == 0;
     bool sends = (wants & IST_WANT_SEND) != 0;
     count = add(events, count, more, client, SIM_ORDER_ARRIVE);
-    count = add(events, count, more && halves && whole, client, SIM_ORDER_HEAD);
-    count =
-        add(events, count, more && halves && whole && request->middle > 0, client, SIM_ORDER_MIDDLE);
+    count = add(events, count, more && pieces > 0 && whole, client, SIM_ORDER_HEAD);
+    count = add(events, count, more && pieces > 0 && whole && request->middle > 0, client,
+                SIM_ORDER_MIDDLE);
     count = add(events, count, sends, client, SIM_ORDER_SEND);
-    count = add(events, count, sends && halves && !of->has_sent_some, client, SIM_ORDER_SEND_SOME);
+    count = add(events, count, sends && of->sent_pieces < pieces, client, SIM_ORDER_SEND_SOME);
     count = add(events, count, (wants & IST_WANT_WORK) != 0, client, SIM_ORDER_WORK);
     count = add(events, count, of->posted_count > 0, client, SIM_ORDER_COMPLETE);
     /* With nothing to come and nothing under way a cut would be the end that it has anyway. */
@@ -262,8 +262,8 @@ void sim_order_rig_apply(struct sim_order_rig *rig, struct sim_order_event event
 
 /* Over a stream nothing changes a client's memory. */
 static uint64_t hash_client(const struct sim_order_client *of, bool rdma, uint64_t seed) {
-    const uint32_t numbers[] = {of->next,          of->arrived,      of->is_cut,
-                                of->has_sent_some, of->posted_count, of->in_bytes};
+    const uint32_t numbers[] = {of->next,        of->arrived,      of->is_cut,
+                                of->sent_pieces, of->posted_count, of->in_bytes};
     uint64_t hash = sim_arena_hash_bytes(numbers, sizeof(numbers), seed);
     hash = sim_arena_hash_bytes(&of->session, sizeof(of->session), hash);
     hash = sim_arena_hash_bytes(of->posted, of->posted_count * sizeof(of->posted[0]), hash);

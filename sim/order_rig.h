@@ -18,7 +18,8 @@
 /* How often in an order may happen what need not happen. */
 struct sim_order_budget {
     uint8_t cuts, evicts, times;
-    bool halves; /* may requests and replies come in two pieces? */
+    uint8_t
+        pieces; /* that replies are cut into more, each time they leave; 0: requests arrive whole, too */
 };
 
 #define SIM_ORDER_REQUEST_BYTES 768u

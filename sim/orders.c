@@ -140,7 +140,7 @@ void sim_orders_run(const struct sim_orders *orders, struct sim_orders_outcome *
 static const struct sim_order_budget any = {.cuts = SIM_ORDER_CLIENTS,
                                             .evicts = SIM_ORDER_EVENTS_MAX,
                                             .times = SIM_ORDER_EVENTS_MAX,
-                                            .halves = true};
+                                            .pieces = 1};
 
 bool sim_orders_tell(const struct sim_orders *orders, const struct sim_order *order) {
     pid_t process = start(false);
@@ -181,17 +181,19 @@ const enum sim_canary *sim_orders_canaries(void) {
 
 const struct sim_orders_part *sim_orders_part(bool is_long, size_t number) {
     static const struct sim_orders_part short_parts[] = {
+        {"a request each, for one key or both, in pieces",
+         {1, 2, ALL_VERBS, true, 2, 2, {.pieces = 2}}},
         {"a request each, in pieces, with a cut and an eviction",
-         {1, 2, ALL_VERBS, false, 2, 2, {.cuts = 1, .evicts = 1, .halves = true}}},
+         {1, 2, ALL_VERBS, false, 2, 2, {.cuts = 1, .evicts = 1, .pieces = 1}}},
         {"three requests", {2, 3, PUT_GET_REMOVE, false, 2, 2, {.cuts = 0}}},
         {0},
     };
     static const struct sim_orders_part long_parts[] = {
         {"a request each, for one key or both, in pieces, with cuts, an eviction, and time that passes",
-         {1, 2, ALL_VERBS, true, 1, 3, {.cuts = 2, .evicts = 1, .times = 1, .halves = true}}},
+         {1, 2, ALL_VERBS, true, 1, 3, {.cuts = 2, .evicts = 1, .times = 1, .pieces = 2}}},
         {"three requests with a cut and an eviction",
          {2, 3, ALL_VERBS, false, 1, 3, {.cuts = 1, .evicts = 1}}},
-        {"three requests in pieces", {2, 3, PUT_GET_REMOVE, false, 2, 2, {.halves = true}}},
+        {"three requests in pieces", {2, 3, PUT_GET_REMOVE, false, 2, 2, {.pieces = 1}}},
         {"two requests each", {2, 4, PUT_GET_REMOVE, false, 2, 2, {.cuts = 0}}},
         {0},
     };

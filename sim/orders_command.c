@@ -140,7 +140,7 @@ static int set_option(struct asked *asked, enum option_id id, const char *value)
     case OPT_CUTS: return set_budget(&budget->cuts, value);
     case OPT_EVICTS: return set_budget(&budget->evicts, value);
     case OPT_TIMES: return set_budget(&budget->times, value);
-    case OPT_WHOLE: budget->halves = false; return 0;
+    case OPT_WHOLE: budget->pieces = 0; return 0;
     case OPT_PLAIN: orders->plain = true; return 0;
     case OPT_CANARY:
         orders->canary = sim_canary_find(value);
@@ -154,7 +154,7 @@ static int set_option(struct asked *asked, enum option_id id, const char *value)
 static int parse(struct asked *asked, int argc, char **argv) {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     *asked = (struct asked){
-        .orders = {.scope = sim_orders_part(false, 0)->scope, .jobs = cores > 0 ? (unsigned)cores : 1}};
+        .orders = {.scope = sim_orders_part(false, 1)->scope, .jobs = cores > 0 ? (unsigned)cores : 1}};
     int id;
     while ((id = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
         int outcome = id == '?' ? 1 + 2 : set_option(asked, (enum option_id)id, optarg);

@@ -207,9 +207,9 @@ static void test_search__seen_states__no_order_is_lost(void **state) {
  * in two pieces. Time can end what has begun and is not over: after each of these pieces but the last one. */
 static void test_search__in_pieces__as_many_as_there_are(void **state) {
     (void)state;
-    const struct sim_order_budget halves = {.halves = true}, times = {.times = 1, .halves = true};
-    assert_int_equal(search("2A/tcp:gAB/tcp:", halves, true).orders, 2 * 2);
-    assert_int_equal(search("1A/tcp:pA/tcp:", halves, true).orders, 3 * 2);
+    const struct sim_order_budget pieces = {.pieces = 1}, times = {.times = 1, .pieces = 1};
+    assert_int_equal(search("2A/tcp:gAB/tcp:", pieces, true).orders, 2 * 2);
+    assert_int_equal(search("1A/tcp:pA/tcp:", pieces, true).orders, 3 * 2);
     assert_int_equal(search("1A/tcp:pA/tcp:", times, true).orders, 3 * 2 + 2 + 3 * (1 + 1));
 }
 
@@ -218,8 +218,8 @@ static void test_search__in_pieces__as_many_as_there_are(void **state) {
 static struct sim_orders_outcome run(const char *text, enum sim_canary canary) {
     struct sim_orders orders = {
         .one = order_of(text).of, .canary = canary, .jobs = 1, .plain = is_short()};
-    orders.scope = sim_orders_part(false, 0)->scope;
-    orders.scope.budget = (struct sim_order_budget){.halves = true};
+    orders.scope = sim_orders_part(false, 1)->scope;
+    orders.scope.budget = (struct sim_order_budget){.pieces = 1};
     struct sim_orders_outcome outcome;
     sim_orders_run(&orders, &outcome);
     return outcome;
@@ -257,7 +257,7 @@ static void test_run__several_processes__the_same(void **state) {
 /* ---- one order ------------------------------------------------------------------------------------------------- */
 
 static bool replay(const char *text) {
-    const struct sim_order_budget any = {.cuts = 2, .evicts = 9, .times = 9, .halves = true};
+    const struct sim_order_budget any = {.cuts = 2, .evicts = 9, .times = 9, .pieces = 1};
     struct sim_order order = order_of(text);
     return sim_order_replay(&order, &any, false);
 }
