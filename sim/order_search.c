@@ -3,11 +3,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/time.h>
 
 #include "base/assert.h"
 #include "sim/memory.h"
 
 #define SEEN_FIRST 4096u
+#define ORDER_SECONDS_MAX 20 /* of processor time: an order takes some microseconds */
+
+/* A loop without end in the code under test ends the process (SIGVTALRM). 0: no more. */
+static void limit_time(long limit_s) {
+    const struct itimerval limit = {.it_value = {.tv_sec = limit_s}};
+    int outcome = setitimer(ITIMER_VIRTUAL, &limit, NULL);
+    IST_ASSERT(outcome == 0);
+}
 
 /* ---- states that were seen --------------------------------------------------------------------------------- */
 
@@ -81,6 +90,7 @@ static void enter(struct search *search, uint64_t state) {
 
 /* The rig is where the last node is, again. */
 static void come_back(struct search *search) {
+    limit_time(ORDER_SECONDS_MAX);
     sim_order_rig_begin(search->rig, search->script);
     search->order->count = search->depth - 1;
     for (size_t i = 0; i < search->order->count; i++) {
@@ -131,6 +141,7 @@ void sim_order_search(struct sim_order_rig *rig, const struct sim_order_script *
     memset(order, 0, sizeof(*order));
     order->of = script->of;
     tally->cases++;
+    limit_time(ORDER_SECONDS_MAX);
     sim_order_rig_begin(rig, script);
     enter(search, 1);
     bool here = true; /* the rig is where the last node is */
@@ -151,6 +162,7 @@ void sim_order_search(struct sim_order_rig *rig, const struct sim_order_script *
         }
         here = step(search);
     }
+    limit_time(0);
     free(search->table.places);
     free(search);
 }
@@ -178,6 +190,7 @@ bool sim_order_replay(const struct sim_order *order, const struct sim_order_budg
     sim_arena_init(arena, true);
     sim_order_rig_init(rig, arena);
     rig->told = told;
+    limit_time(ORDER_SECONDS_MAX);
     sim_order_rig_begin(rig, script);
     for (size_t i = 0; i < order->count && possible; i++) {
         possible = is_possible(rig, order->events[i]);
@@ -190,6 +203,7 @@ bool sim_order_replay(const struct sim_order *order, const struct sim_order_budg
     } else {
         sim_order_rig_stop(rig);
     }
+    limit_time(0);
     sim_order_rig_fini(rig);
     sim_arena_fini(arena);
     free(arena);

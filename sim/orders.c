@@ -185,7 +185,7 @@ const struct sim_orders_part *sim_orders_part(bool is_long, size_t number) {
          {1, 2, ALL_VERBS, true, 2, 2, {.pieces = 2}}},
         {"a request each, in pieces, with a cut and an eviction",
          {1, 2, ALL_VERBS, false, 2, 2, {.cuts = 1, .evicts = 1, .pieces = 1}}},
-        {"three requests", {2, 3, PUT_GET_REMOVE, false, 2, 2, {.cuts = 0}}},
+        {"three puts and gets", {2, 3, VERB(PUT) | VERB(GET), false, 2, 2, {.cuts = 0}}},
         {0},
     };
     static const struct sim_orders_part long_parts[] = {
@@ -193,7 +193,7 @@ const struct sim_orders_part *sim_orders_part(bool is_long, size_t number) {
          {1, 2, ALL_VERBS, true, 1, 3, {.cuts = 2, .evicts = 1, .times = 1, .pieces = 2}}},
         {"three requests with a cut and an eviction",
          {2, 3, ALL_VERBS, false, 1, 3, {.cuts = 1, .evicts = 1}}},
-        {"three requests in pieces", {2, 3, PUT_GET_REMOVE, false, 2, 2, {.pieces = 1}}},
+        {"three requests in pieces", {2, 3, PUT_GET_REMOVE, false, 2, 2, {.pieces = 2}}},
         {"two requests each", {2, 4, PUT_GET_REMOVE, false, 2, 2, {.cuts = 0}}},
         {0},
     };
