@@ -215,7 +215,7 @@ static void tell(const struct sim_order_rig *rig, struct sim_order_event event) 
 }
 
 static void tell_sight(const struct sim_order_sight *sight) {
-    printf("    A %u, B %u; %u held, %u reserved, %u doomed, %u free, %u evicted so far\n",
+    printf("    A %u, B %u; %u held, of them %u reserved; %u doomed, %u free, %u evicted so far\n",
            sight->version[0], sight->version[1], sight->pinned, sight->reserved, sight->doomed,
            sight->free, sight->evicted);
     fflush(stdout);

@@ -18,15 +18,15 @@
 /* How often in an order may happen what need not happen. */
 struct sim_order_budget {
     uint8_t cuts, evicts, times;
-    uint8_t
-        pieces; /* that replies are cut into more, each time they leave; 0: requests arrive whole, too */
+    uint8_t pieces; /* of replies, before the last one; 0: requests come whole, too */
 };
 
 #define SIM_ORDER_REQUEST_BYTES 768u
 
 struct sim_order_bytes {
-    uint32_t count, head,
-        middle; /* head: header and body, or half a header; middle: 0, there is none */
+    uint32_t count;
+    uint32_t head;   /* header and body, or half a header where there are no values */
+    uint32_t middle; /* the same and half of the values; 0: there are none */
     uint8_t data[SIM_ORDER_REQUEST_BYTES];
 };
 

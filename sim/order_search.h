@@ -1,9 +1,10 @@
 /* All orders of a case: depth-first, each from the start again, with what comes next chosen anew at the end of what is common
  * with the one before (Godefroid, "Model checking for programming languages using VeriSoft", 1997).
  *
- * But in a plain arena, a state that was seen before is not gone on from: all that the code under test, its judge and the clients
- * have is hashed, so that the same has the same future. That is sound but for two states that have the same number of
- * 64 bits. All orders are counted all the same: as many lead on from a state as did when it was first seen. */
+ * Where the arena is not a plain one, a state that was seen before is not gone on from: all that the code under test, its
+ * judge and the clients have is hashed, so that the same has the same future. That is sound but for two states that have
+ * the same number of 64 bits. Padding is hashed, too: some states count as different and are not, which costs time alone.
+ * All orders are counted all the same: as many lead on from a state as did when it was first seen. */
 #ifndef IST_SIM_ORDER_SEARCH_H
 #define IST_SIM_ORDER_SEARCH_H
 

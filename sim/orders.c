@@ -93,7 +93,7 @@ static void kill_all(const pid_t *processes, unsigned count) {
     }
 }
 
-/* Until all have ended. The first that fails ends the others. */
+/* Until all have ended, which are this process's only children. The first that fails ends the others. */
 static void wait_for(pid_t *processes, const struct job *jobs, unsigned count,
                      struct sim_orders_outcome *outcome) {
     for (unsigned left = count; left > 0; left--) {
@@ -140,7 +140,7 @@ void sim_orders_run(const struct sim_orders *orders, struct sim_orders_outcome *
 static const struct sim_order_budget any = {.cuts = SIM_ORDER_CLIENTS,
                                             .evicts = SIM_ORDER_EVENTS_MAX,
                                             .times = SIM_ORDER_EVENTS_MAX,
-                                            .pieces = 1};
+                                            .pieces = SIM_ORDER_EVENTS_MAX};
 
 bool sim_orders_tell(const struct sim_orders *orders, const struct sim_order *order) {
     pid_t process = start(false);

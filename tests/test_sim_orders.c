@@ -273,6 +273,16 @@ static void test_replay__possible__to_its_end(void **state) {
     assert_true(replay("2A/tcp:pA/rdma:gA/1m2a2w"));
 }
 
+/* What a failure prints must be possible when it is told, whatever the budget was. */
+static void test_tell__all_that_is_ever_chosen__possible(void **state) {
+    (void)state;
+    const struct sim_orders orders = {.jobs = 1};
+    const struct sim_order order = order_of("2AB/tcp:gABpA/rdma:gAB/1h1aee1s1s1s1t1m2a2wz2l2b");
+    assert_true(sim_orders_tell(&orders, &order));
+    const struct sim_order twice = order_of("2AB/tcp:gABpA/rdma:gAB/1x1x");
+    assert_false(sim_orders_tell(&orders, &twice));
+}
+
 static void test_replay__impossible__said(void **state) {
     (void)state;
     assert_false(replay("2A/tcp:pA/rdma:gA/1t"));
@@ -392,6 +402,7 @@ int main(void) {
         cmocka_unit_test(test_run__pieces_land_late__found),
         cmocka_unit_test(test_run__several_processes__the_same),
         cmocka_unit_test(test_replay__possible__to_its_end),
+        cmocka_unit_test(test_tell__all_that_is_ever_chosen__possible),
         cmocka_unit_test(test_replay__impossible__said),
         cmocka_unit_test(test_arena__another_way_to_the_same__the_same_number),
         cmocka_unit_test(test_arena__resized__keeps_its_bytes),
