@@ -301,6 +301,7 @@ static void take_events(struct sim_rdma_host *host) {
         case IST_DEVICE_FAILED: host->is_dead = true; break;
         case IST_DEVICE_QUEUE_PAIR_FAILED:
         case IST_DEVICE_LAST_RECEIVE: note_queue_pair(host, &event); break;
+        case IST_DEVICE_RECEIVES_LOW:
         case IST_DEVICE_OTHER: break;
         }
     }

@@ -475,6 +475,14 @@ void assert_filled(uint64_t at, uint64_t seed, uint64_t bytes) {
     }
 }
 
+unsigned times_logged(const char *text) {
+    unsigned times = 0;
+    for (const char *at = f.logged; (at = strstr(at, text)) != NULL; at++) {
+        times++;
+    }
+    return times;
+}
+
 static void on_time(struct ev_loop *loop, ev_timer *timer, int revents) {
     (void)loop;
     (void)revents;

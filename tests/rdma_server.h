@@ -133,6 +133,7 @@ void assert_filled(uint64_t at, uint64_t seed, uint64_t bytes);
         }                                                                                              \
     } while (0)
 
+unsigned times_logged(const char *text);
 /* The server's loop finds nothing to do for a while. */
 void assert_sleeps(void);
 

@@ -41,7 +41,9 @@ static void assert_other_is_served(void) {
 
 static void assert_villain_ends(void) {
     turn_until(villain->ended == 1);
-    assert_int_equal(f.anonymous, 0); /* the log's limit is for lines that name a session */
+    /* The log's limit is for lines that name a session; this one comes once in a while. */
+    assert_int_equal(f.anonymous, times_logged("receive buffers run low"));
+    assert_true(f.anonymous <= 1);
     assert_int_equal(ist_rdma_connections(f.rdma), 1);
     assert_other_is_served();
     struct ist_store_usage usage;

@@ -42,14 +42,6 @@ static bool has_logged(const char *text) {
     return strstr(f.logged, text) != NULL;
 }
 
-static unsigned times_logged(const char *text) {
-    unsigned times = 0;
-    for (const char *at = f.logged; (at = strstr(at, text)) != NULL; at++) {
-        times++;
-    }
-    return times;
-}
-
 static void kill_device(void) {
     ist_hca_device_fatal(ist_hca_find_device(f.hca, "server"));
 }

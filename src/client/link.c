@@ -318,6 +318,7 @@ void ist_link_take_events(struct ist_link *link) {
             }
             break;
         case IST_DEVICE_LAST_RECEIVE:
+        case IST_DEVICE_RECEIVES_LOW:
         case IST_DEVICE_OTHER: break;
         }
     }

@@ -218,6 +218,26 @@ static void note_queue_pair(struct ist_rdma *rdma, const struct ist_device_event
     }
 }
 
+/* They are given back within a turn of the loop, and until then senders try again: that is slow, but nobody ends. */
+static void note_low(struct ist_rdma *rdma) {
+    ist_log_warning(
+        rdma->config.log, 0,
+        "%s: receive buffers run low: clients send more than they have credits for, or the daemon is "
+        "too slow to take it",
+        ist_device_name(rdma->config.device));
+    ev_timer_set(&rdma->low, IST_RDMA_LOW_REST_SEC, 0.);
+    ev_timer_start(rdma->config.loop, &rdma->low);
+}
+
+static void on_low(struct ev_loop *loop, ev_timer *timer, int revents) {
+    (void)loop;
+    (void)revents;
+    struct ist_rdma *rdma = timer->data;
+    if (!rdma->is_dead) {
+        ist_completion_watch(rdma->completion);
+    }
+}
+
 static void on_events(struct ev_loop *loop, ev_io *io, int revents) {
     (void)revents;
     struct ist_rdma *rdma = io->data;
@@ -229,6 +249,7 @@ static void on_events(struct ev_loop *loop, ev_io *io, int revents) {
             break_all(rdma);
             break;
         case IST_DEVICE_PORT_UP: rdma->is_down = false; break;
+        case IST_DEVICE_RECEIVES_LOW: note_low(rdma); break;
         case IST_DEVICE_FAILED: rdma->is_dead = true; break;
         case IST_DEVICE_QUEUE_PAIR_FAILED:
         case IST_DEVICE_LAST_RECEIVE: note_queue_pair(rdma, &event); break;
@@ -279,6 +300,7 @@ enum ist_status ist_rdma_new(const struct ist_rdma_config *config, struct ist_rd
     ev_io_init(&new->completions, on_completions, ist_completion_fd(new->completion), EV_READ);
     ev_io_init(&new->events, on_events, ist_device_fd(config->device), EV_READ);
     ev_init(&new->linger, ist_rdma_on_linger);
+    ev_init(&new->low, on_low);
     ev_timer_init(&new->again, on_again, 0., 0.);
     ev_check_init(&new->poll, on_poll);
     ev_idle_init(&new->no_sleep, on_no_sleep);
@@ -290,6 +312,7 @@ enum ist_status ist_rdma_new(const struct ist_rdma_config *config, struct ist_rd
     new->prepare.data = new;
     new->reap.data = new;
     new->poll.data = new;
+    new->low.data = new;
     new->again.data = new;
     new->completions.data = new;
     new->events.data = new;
@@ -317,6 +340,7 @@ void ist_rdma_free(struct ist_rdma *rdma) {
     }
     stop_polling(rdma->config.loop, rdma);
     ev_prepare_stop(rdma->config.loop, &rdma->prepare);
+    ev_timer_stop(rdma->config.loop, &rdma->low);
     ev_timer_stop(rdma->config.loop, &rdma->again);
     ev_timer_stop(rdma->config.loop, &rdma->reap);
     ev_io_stop(rdma->config.loop, &rdma->completions);

@@ -30,6 +30,7 @@ struct ist_endpoint;
 #define IST_RDMA_REAP_NS 1000000u
 #define IST_RDMA_POLL_BUDGET 256u /* completions before others get their turn */
 #define IST_RDMA_WORK_BATCH 32u   /* works taken from a session before others get their turn */
+#define IST_RDMA_LOW_REST_SEC 60. /* that receive buffers run low is told no more often */
 
 struct ist_rdma_config {
     struct ev_loop *loop; /* borrowed, as everything here */

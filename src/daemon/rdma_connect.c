@@ -107,6 +107,9 @@ enum ist_status ist_rdma_connect(struct ist_rdma *rdma, void *owner, uint64_t id
     }
     rdma->first = new;
     rdma->count++;
+    if (!ev_is_active(&rdma->low)) {
+        ist_completion_watch(rdma->completion);
+    }
     *connection = new;
     return IST_OK;
 }

@@ -48,6 +48,7 @@ struct ist_rdma {
     ev_check poll;      /* while polling: each turn, */
     ev_idle no_sleep;   /* and there is a next one */
     uint64_t worked_ns; /* when there was something in the queue */
+    ev_timer low;       /* receive buffers ran low: they are watched again after this */
     ev_timer again;     /* in the next turn: there is more to do than this turn's share */
     struct ist_rdma_connection *first;
     size_t count;

@@ -348,6 +348,11 @@ enum ist_status ist_completion_enter(struct ist_completion *completion) {
     return IST_OK;
 }
 
+void ist_completion_watch(struct ist_completion *completion) {
+    struct ibv_srq_attr limit = {.srq_limit = completion->queue_pairs};
+    (void)ibv_modify_srq(completion->receive_queue, &limit, IBV_SRQ_LIMIT);
+}
+
 void ist_completion_leave(struct ist_completion *completion) {
     IST_ASSERT(completion->queue_pairs > 0);
     completion->queue_pairs--;

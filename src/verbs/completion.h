@@ -79,6 +79,11 @@ const uint8_t *ist_completion_buffer(const struct ist_completion *completion, ui
 /* Posts the buffer again. Returns OK, DEVICE (it was logged: nothing can be received any more). */
 enum ist_status ist_completion_give_back(struct ist_completion *completion, uint32_t buffer);
 
+/* The device is to tell, once, when fewer buffers are posted than there are queue pairs (IST_DEVICE_RECEIVES_LOW). Peers that
+ * keep to their credits never get there: these leave IST_COMPLETION_SPARE_MESSAGES for each. Then messages may have to wait,
+ * and be sent again. A device that cannot tell is none the worse for it. */
+void ist_completion_watch(struct ist_completion *completion);
+
 /* For queue_pair.c: a place in the queues, with its buffers posted. */
 struct ibv_cq *ist_completion_queue(const struct ist_completion *completion);
 struct ibv_srq *ist_completion_receive_queue(const struct ist_completion *completion);

@@ -241,6 +241,7 @@ static void translate(const struct ist_device *device, const struct ibv_async_ev
         event->kind = IST_DEVICE_LAST_RECEIVE;
         event->queue_pair = from->element.qp->qp_num;
         break;
+    case IBV_EVENT_SRQ_LIMIT_REACHED: event->kind = IST_DEVICE_RECEIVES_LOW; break;
     case IBV_EVENT_COMM_EST:
     case IBV_EVENT_SQ_DRAINED:
     case IBV_EVENT_PATH_MIG:
@@ -248,7 +249,6 @@ static void translate(const struct ist_device *device, const struct ibv_async_ev
     case IBV_EVENT_LID_CHANGE:
     case IBV_EVENT_PKEY_CHANGE:
     case IBV_EVENT_SM_CHANGE:
-    case IBV_EVENT_SRQ_LIMIT_REACHED:
     case IBV_EVENT_CLIENT_REREGISTER:
     case IBV_EVENT_GID_CHANGE:
     case IBV_EVENT_WQ_FATAL: break;

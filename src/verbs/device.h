@@ -71,6 +71,7 @@ enum ist_device_event_kind {
     IST_DEVICE_PORT_UP,
     IST_DEVICE_QUEUE_PAIR_FAILED, /* queue_pair: its number */
     IST_DEVICE_LAST_RECEIVE,      /* the queue pair will take no more from the shared queue */
+    IST_DEVICE_RECEIVES_LOW,      /* see ist_completion_watch() */
     IST_DEVICE_FAILED,            /* all of it */
     IST_DEVICE_OTHER,             /* of no consequence here */
 };
