@@ -111,6 +111,11 @@ static void test_new__several_endpoints__first_usable_one(void **state) {
         assert_int_equal(open_client(endpoints, (1 + GOOD_ONES) * bad_ones[i].share_ns, &client, error),
                          IST_OK);
         assert_int_equal(ist_ping(client, 0), IST_OK);
+        char endpoint[64], cut[4];
+        ist_client_endpoint(client, endpoint, sizeof(endpoint));
+        assert_string_equal(endpoint, fake_endpoint(good));
+        ist_client_endpoint(client, cut, sizeof(cut));
+        assert_string_equal(cut, "127");
         wait_for_connections(bad, 1);
         ist_client_free(client);
         snprintf(endpoints, sizeof(endpoints), "%s,%s", closed, fake_endpoint(bad));

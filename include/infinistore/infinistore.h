@@ -135,6 +135,9 @@ int ist_client_fd(const struct ist_client *client);
  * of callbacks that it ran. */
 size_t ist_client_process(struct ist_client *client);
 
+/* The one of the endpoints that it is connected to, as it was written, NUL-terminated and cut at text_bytes; empty while not
+ * connected. */
+void ist_client_endpoint(const struct ist_client *client, char *text, size_t text_bytes);
 /* What is in use now; while not connected TCP. */
 enum ist_transport ist_client_transport(const struct ist_client *client);
 /* Why the last connect did not lead to RDMA, or why what it led to has failed here, as one NUL-terminated line, cut at

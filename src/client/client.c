@@ -187,6 +187,10 @@ uint64_t ist_client_incarnation(const struct ist_client *client) {
     return ist_driver_incarnation(driver_of(client));
 }
 
+void ist_client_endpoint(const struct ist_client *client, char *text, size_t text_bytes) {
+    ist_driver_endpoint(driver_of(client), text, text_bytes);
+}
+
 enum ist_transport ist_client_transport(const struct ist_client *client) {
     return ist_driver_is_remote(driver_of(client)) ? IST_TRANSPORT_RDMA : IST_TRANSPORT_TCP;
 }

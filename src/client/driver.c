@@ -523,6 +523,15 @@ bool ist_driver_is_remote(struct ist_driver *driver) {
     return is_remote;
 }
 
+void ist_driver_endpoint(struct ist_driver *driver, char *text, size_t text_bytes) {
+    lock(driver);
+    const struct ist_connection *connection = &driver->connection;
+    bool is_open = connection->state == IST_CONNECTION_OPEN;
+    snprintf(text, text_bytes, "%s",
+             is_open ? connection->endpoints.items[connection->endpoint].text : "");
+    unlock(driver);
+}
+
 void ist_driver_why_tcp(struct ist_driver *driver, char *why, size_t why_bytes) {
     lock(driver);
     snprintf(why, why_bytes, "%s", driver->connection.why_tcp);

@@ -86,6 +86,7 @@ enum ist_status ist_driver_call(struct ist_driver *driver, struct ist_request *r
 size_t ist_driver_process(struct ist_driver *driver);
 uint64_t ist_driver_incarnation(struct ist_driver *driver);
 bool ist_driver_is_remote(struct ist_driver *driver);
+void ist_driver_endpoint(struct ist_driver *driver, char *text, size_t text_bytes);
 void ist_driver_why_tcp(struct ist_driver *driver, char *why, size_t why_bytes);
 enum ist_status ist_driver_register(struct ist_driver *driver, const struct ist_region_source *source);
 /* What is in flight and uses this memory ends first, and the session with it. */

@@ -12,6 +12,7 @@
 #include "tools/bench_report.h"
 #include "tools/bench_run.h"
 #include "tools/replay.h"
+#include "tools/results.h"
 #include "tools/streams.h"
 
 enum { EXIT_FINE = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
@@ -21,23 +22,28 @@ static int complain(const char *text, int code) {
     return code;
 }
 
-static int write_json(const struct ist_bench_report *report, const char *path) {
+static int complain_of_json(const char *path) {
+    fprintf(stderr, "infinistore-bench: --json %s: %s\n", path, strerror(errno));
+    return EXIT_FAILED;
+}
+
+/* Closes the file. */
+static int write_json(const struct ist_bench_report *report, const char *path, FILE *file) {
     char *text = ist_bench_report_json(report);
-    FILE *file = text == NULL ? NULL : fopen(path, "we");
-    bool written = file != NULL && fputs(text, file) >= 0 && fputc('\n', file) != EOF;
-    if (file != NULL) {
-        written = fclose(file) == 0 && written;
-    }
+    bool written =
+        text != NULL && ist_results_begin(file) && fputs(text, file) >= 0 && fputc('\n', file) != EOF;
+    written = fclose(file) == 0 && written;
     free(text);
-    if (!written) {
-        fprintf(stderr, "infinistore-bench: --json %s: %s\n", path, strerror(errno));
-    }
-    return written ? EXIT_FINE : EXIT_FAILED;
+    return written ? EXIT_FINE : complain_of_json(path);
 }
 
 static int run(const struct ist_bench_options *options) {
     struct ist_bench_report report;
     char error[IST_BENCH_ERROR_MAX] = "";
+    FILE *json = options->json_path == NULL ? NULL : ist_results_open(options->json_path);
+    if (options->json_path != NULL && json == NULL) {
+        return complain_of_json(options->json_path);
+    }
     ist_bench_report_init(&report, stdout, isatty(STDERR_FILENO) == 1 ? stderr : NULL, options);
     enum ist_status status = ist_bench_run(options, &report, error);
     report.error = status == IST_OK ? NULL : error;
@@ -46,7 +52,7 @@ static int run(const struct ist_bench_options *options) {
     if (status != IST_OK) {
         code = complain(error, status == IST_CONFIG ? EXIT_USAGE : EXIT_FAILED);
     }
-    if (options->json_path != NULL && write_json(&report, options->json_path) != EXIT_FINE) {
+    if (json != NULL && write_json(&report, options->json_path, json) != EXIT_FINE) {
         code = EXIT_FAILED;
     }
     ist_bench_report_fini(&report);

@@ -8,12 +8,15 @@
 #include "tools/cli_rtt.h"
 #include "tools/cli_wait.h"
 
+#define ENDPOINT_BYTES 300u /* a host name, and its port */
+
 struct pinger {
     struct ist_cli *cli;
     struct ist_cli_wait wait;
     struct ist_cli_rtt rtt;
     bool answered;
-    enum ist_status status; /* of the reply */
+    enum ist_status status;        /* of the reply */
+    char endpoint[ENDPOINT_BYTES]; /* that answered last; "" none */
     uint64_t begun_ns;
     bool interrupted;
     enum ist_status failure; /* of the last one that failed */
@@ -24,6 +27,9 @@ static void reply_in(void *arg, enum ist_status status) {
     struct pinger *pinger = arg;
     pinger->status = status;
     pinger->answered = true;
+    if (status == IST_OK) {
+        ist_client_endpoint(pinger->cli->client, pinger->endpoint, sizeof(pinger->endpoint));
+    }
 }
 
 static void say_reply(struct pinger *pinger, enum ist_status status, double ms) {
@@ -32,7 +38,9 @@ static void say_reply(struct pinger *pinger, enum ist_status status, double ms) 
         return;
     }
     if (status == IST_OK) {
-        printf("reply from %s: seq=%" PRIu64 " time=%.3f ms\n", cli->endpoints, pinger->rtt.sent, ms);
+        bool is_known = pinger->endpoint[0] != '\0'; /* else it has just been lost */
+        printf("reply from %s: seq=%" PRIu64 " time=%.3f ms\n",
+               is_known ? pinger->endpoint : cli->endpoints, pinger->rtt.sent, ms);
     } else {
         printf("no reply from %s: seq=%" PRIu64 " %s\n", cli->endpoints, pinger->rtt.sent,
                ist_status_text(status));
@@ -87,6 +95,10 @@ static enum ist_cli_exit summary_as_json(const struct pinger *pinger, enum ist_c
     if (status != IST_OK) {
         ist_json_key(&json, "error");
         ist_json_string(&json, ist_status_text(status));
+    }
+    if (pinger->endpoint[0] != '\0') {
+        ist_json_key(&json, "endpoint");
+        ist_json_string(&json, pinger->endpoint);
     }
     ist_json_key(&json, "sent");
     ist_json_uint(&json, rtt->sent);

@@ -10,6 +10,7 @@
 #include "tools/replay_plot.h"
 #include "tools/replay_report.h"
 #include "tools/replay_run.h"
+#include "tools/results.h"
 
 #define ERROR_MAX 512
 
@@ -25,44 +26,66 @@ static int complain_of_file(const char *path) {
     return CODE_FAILED;
 }
 
-static int write_json(const struct ist_replay_result *result, const char *path) {
+/* Both close the file. */
+static int write_json(const struct ist_replay_result *result, const char *path, FILE *file) {
     char *json = ist_replay_report_json(result);
     if (json == NULL) {
+        (void)fclose(file);
         return complain(CODE_FAILED, "out of memory");
     }
-    FILE *file = fopen(path, "we");
-    bool written = file != NULL && fputs(json, file) >= 0;
+    bool written = ist_results_begin(file) && fputs(json, file) >= 0;
     free(json);
-    if (file == NULL || (fclose(file) != 0) || !written) {
-        return complain_of_file(path);
-    }
-    return CODE_OK;
+    return fclose(file) == 0 && written ? CODE_OK : complain_of_file(path);
 }
 
-static int write_svg(const struct ist_replay_result *result, const char *path) {
-    FILE *file = fopen(path, "we");
-    if (file == NULL) {
-        return complain_of_file(path);
-    }
+static int write_svg(const struct ist_replay_result *result, const char *path, FILE *file) {
+    bool written = ist_results_begin(file);
     ist_replay_plot_write(file, result);
-    bool written = ferror(file) == 0;
-    if (fclose(file) != 0 || !written) {
-        return complain_of_file(path);
-    }
-    return CODE_OK;
+    written = ferror(file) == 0 && written;
+    return fclose(file) == 0 && written ? CODE_OK : complain_of_file(path);
 }
 
-static int report(const struct ist_replay_result *result) {
+/* For the results; NULL: it is not asked for. */
+struct files {
+    FILE *json, *svg;
+};
+
+static void close_files(const struct files *files) {
+    if (files->json != NULL) {
+        (void)fclose(files->json);
+    }
+    if (files->svg != NULL) {
+        (void)fclose(files->svg);
+    }
+}
+
+/* False: one cannot be, and that was said. */
+static bool open_files(const struct ist_replay_options *options, struct files *files) {
+    *files = (struct files){0};
+    if (options->json_path != NULL && (files->json = ist_results_open(options->json_path)) == NULL) {
+        (void)complain_of_file(options->json_path);
+        return false;
+    }
+    if (options->svg_path != NULL && (files->svg = ist_results_open(options->svg_path)) == NULL) {
+        (void)complain_of_file(options->svg_path);
+        close_files(files);
+        return false;
+    }
+    return true;
+}
+
+/* Closes the files. */
+static int report(const struct ist_replay_result *result, const struct files *files) {
     const struct ist_replay_figures *figures = &result->figures;
     const struct ist_replay_options *options = result->options;
     int code = CODE_OK;
     if (figures->requests > 0) {
         ist_replay_report_table(stdout, result);
     }
-    if (options->json_path != NULL && write_json(result, options->json_path) != CODE_OK) {
+    if (files->json != NULL && write_json(result, options->json_path, files->json) != CODE_OK) {
         code = CODE_FAILED;
     }
-    if (options->svg_path != NULL && write_svg(result, options->svg_path) != CODE_OK) {
+    if (files->svg != NULL && write_svg(result, options->svg_path, files->svg) != CODE_OK) {
         code = CODE_FAILED;
     }
     if (figures->failure[0] != '\0') {
@@ -79,6 +102,28 @@ static int report(const struct ist_replay_result *result) {
     return code;
 }
 
+static int play_traffic(const struct ist_replay_options *options,
+                        struct ist_replay_traffic *traffic) {
+    char error[ERROR_MAX] = "";
+    struct files files;
+    int code = CODE_FAILED;
+    struct ist_replay_result *result = malloc(sizeof(*result));
+    if (result == NULL) {
+        return complain(code, "out of memory");
+    }
+    if (open_files(options, &files)) {
+        if (ist_replay_run(options, traffic, stdout, isatty(STDERR_FILENO) ? stderr : NULL, result,
+                           error, sizeof(error))) {
+            code = report(result, &files);
+        } else {
+            (void)complain(code, error);
+            close_files(&files);
+        }
+    }
+    free(result);
+    return code;
+}
+
 static int play(const struct ist_replay_options *options) {
     char error[ERROR_MAX] = "";
     struct ist_replay_traffic *traffic = NULL;
@@ -86,17 +131,7 @@ static int play(const struct ist_replay_options *options) {
     if (status != IST_OK) {
         return complain(status == IST_INVALID ? CODE_WRONG_OPTION : CODE_FAILED, error);
     }
-    struct ist_replay_result *result = malloc(sizeof(*result));
-    int code = CODE_FAILED;
-    if (result == NULL) {
-        (void)complain(code, "out of memory");
-    } else if (!ist_replay_run(options, traffic, stdout, isatty(STDERR_FILENO) ? stderr : NULL, result,
-                               error, sizeof(error))) {
-        (void)complain(code, error);
-    } else {
-        code = report(result);
-    }
-    free(result);
+    int code = play_traffic(options, traffic);
     ist_replay_traffic_free(traffic);
     return code;
 }

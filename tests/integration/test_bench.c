@@ -27,6 +27,16 @@ struct bench {
     char path[96];
 };
 
+/* Of a run before, which had more to say: nothing of it may be left. */
+static void fill_with_junk(const char *path) {
+    FILE *file = fopen(path, "we");
+    assert_non_null(file);
+    for (unsigned i = 0; i < 10000; i++) {
+        assert_true(fputs("results of before ", file) >= 0);
+    }
+    assert_int_equal(fclose(file), 0);
+}
+
 /* With --json in the server's directory. */
 static void bench_at(struct bench *bench, const struct server *server, const char *endpoint,
                      const char *const *environment, const char *const *words) {
@@ -34,7 +44,7 @@ static void bench_at(struct bench *bench, const struct server *server, const cha
                                             "--json", bench->path};
     size_t count = 5;
     snprintf(bench->path, sizeof(bench->path), "%s/bench.json", server->directory);
-    unlink(bench->path);
+    fill_with_junk(bench->path);
     for (; words[0] != NULL; words++) {
         assert_true(count < ARGUMENTS_MAX - 1);
         arguments[count++] = words[0];
@@ -367,6 +377,7 @@ static void test_run__json_cannot_be_written__exit_1(void **state) {
     assert_int_equal(outcome.code, 1);
     assert_int_equal(lines_of(outcome.err), 1);
     assert_non_null(strstr(outcome.err, "/nonexistent/file"));
+    assert_int_equal(outcome.out_bytes, 0); /* at once: nothing was measured */
     outcome_free(&outcome);
     server_stop(server);
 }

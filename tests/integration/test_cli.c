@@ -323,10 +323,16 @@ static void test_server__several_endpoints__the_first_that_answers(void **state)
     server_stop(dead);
     cli_put_text(server, "key", "value");
     cli_expect(NULL, 0, "value", (const char *const[]){"-e", list, "get", "key", NULL});
+    struct outcome outcome;
+    char answer[SERVER_ADDRESS_BYTES + 32];
+    snprintf(answer, sizeof(answer), "reply from %s: seq=1 ", server->service[0]);
+    cli_run(NULL, NULL, 0, (const char *const[]){"-e", list, "ping", NULL}, &outcome);
+    assert_int_equal(outcome.code, 0);
+    assert_ptr_equal(strstr(outcome.out, answer), outcome.out);
+    outcome_free(&outcome);
     snprintf(variable, sizeof(variable), "INFINISTORE_ENDPOINT=%s", server->service[0]);
     const char *const environment[] = {variable, NULL};
     const char *const arguments[] = {program_path("infinistore-cli"), "get", "key", NULL};
-    struct outcome outcome;
     program_run(&(const struct program){.arguments = arguments, .environment = environment}, &outcome);
     cli_assert(&outcome, 0, "value", "");
     outcome_free(&outcome);
@@ -513,6 +519,7 @@ static void test_json__stat_and_ping__figures(void **state) {
     object = run_json(server, "", 0, 0, (const char *const[]){"ping", "-c", "3", "-i", "0", NULL});
     assert_int_equal(json_integer_value(json_object_get(object, "sent")), 3);
     assert_int_equal(json_integer_value(json_object_get(object, "received")), 3);
+    assert_string_equal(json_string_value(json_object_get(object, "endpoint")), server->service[0]);
     double min = json_number_value(json_object_get(object, "min_ms"));
     double avg = json_number_value(json_object_get(object, "avg_ms"));
     double max = json_number_value(json_object_get(object, "max_ms"));
