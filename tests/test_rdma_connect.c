@@ -120,17 +120,50 @@ static void test_disconnect__while_waiting_for_a_thread__forgotten(void **state)
     assert_int_equal(gone->own.status, IST_AGAIN);
 }
 
+/* For a port where nobody is. */
+static void ask_elsewhere(struct client *client, uint8_t number) {
+    struct ist_endpoint elsewhere;
+    client_make(client, &elsewhere);
+    elsewhere.gid[sizeof(elsewhere.gid) - 1] = number;
+    assert_int_equal(ist_rdma_connect(f.rdma, client, 1, &elsewhere, &client->server), IST_OK);
+}
+
+/* However many ports do not answer, one that has answered before gets a thread; the others all but one of them. */
+static void test_connect__many_ports_do_not_answer__one_that_did_is_reached(void **state) {
+    const size_t strangers = IST_CONNECTOR_THREADS + 2;
+    teardown(state);
+    setup_with((struct rdma_server_options){.seed = 40, .clients = strangers + 2});
+    client_begin(&f.clients[0]);
+    hold_neighbours(true);
+    for (size_t i = 0; i < strangers; i++) {
+        ask_elsewhere(&f.clients[2 + i], (uint8_t)(0x40 + i));
+    }
+    turn_until_waiting(IST_CONNECTOR_THREADS - 1);
+    for (int i = 0; i < 200; i++) {
+        turn();
+        sched_yield();
+    }
+    assert_int_equal(ist_hca_waiting(f.hca), IST_CONNECTOR_THREADS - 1);
+    assert_int_equal(client_ask(&f.clients[1]), IST_OK);
+    turn_until_waiting(IST_CONNECTOR_THREADS);
+    hold_neighbours(false);
+    turn_until_answered(&f.clients[1]);
+    assert_int_equal(client_finish(&f.clients[1]), IST_OK);
+    exists(&f.clients[1], 1);
+    for (size_t i = 0; i < strangers; i++) {
+        turn_until_answered(&f.clients[2 + i]);
+    }
+}
+
 static void test_connect__many_of_a_port__leave_threads_to_others(void **state) {
     (void)state;
-    struct client *other = &f.clients[IST_CONNECTOR_THREADS];
-    struct ist_endpoint elsewhere;
+    const size_t count = 4;
+    struct client *other = &f.clients[count];
     hold_neighbours(true);
-    for (size_t i = 0; i < IST_CONNECTOR_THREADS; i++) {
+    for (size_t i = 0; i < count; i++) {
         assert_int_equal(client_ask(&f.clients[i]), IST_OK);
     }
-    client_make(other, &elsewhere);
-    elsewhere.gid[sizeof(elsewhere.gid) - 1] ^= 0x40;
-    assert_int_equal(ist_rdma_connect(f.rdma, other, 1, &elsewhere, &other->server), IST_OK);
+    ask_elsewhere(other, 0x40);
     turn_until_waiting(2);
     for (int i = 0; i < 200; i++) {
         turn();
@@ -139,7 +172,7 @@ static void test_connect__many_of_a_port__leave_threads_to_others(void **state) 
     assert_int_equal(ist_hca_waiting(f.hca), 2); /* not all threads for the first port */
     hold_neighbours(false);
     turn_until_answered(other);
-    for (size_t i = 0; i < IST_CONNECTOR_THREADS; i++) {
+    for (size_t i = 0; i < count; i++) {
         turn_until_answered(&f.clients[i]);
         assert_int_equal(client_finish(&f.clients[i]), IST_OK);
         exists(&f.clients[i], 1);
@@ -172,8 +205,8 @@ static void test_connect__nobody_answers_at_a_port__all_that_wait_for_it_hear_it
 static void test_free__while_connecting__waits_and_ends(void **state) {
     (void)state;
     lose_neighbours();
-    for (size_t i = 0; i <= IST_CONNECTOR_THREADS; i++) {
-        assert_int_equal(client_ask(&f.clients[i]), IST_OK);
+    for (size_t i = 0; i < CLIENTS; i++) {
+        ask_elsewhere(&f.clients[i], (uint8_t)(0x40 + i / 2));
     }
     ist_rdma_free(f.rdma); /* later: as long as the kernel waits for each that it had begun with */
     f.rdma = NULL;
@@ -252,16 +285,19 @@ static void test_connect__completion_of_a_dead_queue_pair__ignored(void **state)
 
 static void test_connect__nth_modify_fails__device_and_gone(void **state) {
     (void)state;
-    for (uint64_t n = 1; n <= 3; n++) {                      /* INIT, RTR, RTS */
-        ist_hca_fail_nth(f.hca, IST_HCA_CALL_MODIFY, n + 1); /* the first is the client's own INIT */
+    /* The first is the client's own INIT; the third is the receive queue's, which may fail. */
+    static const uint64_t init_rtr_rts[] = {2, 4, 5};
+    for (size_t i = 0; i < 3; i++) {
+        ist_hca_fail_nth(f.hca, IST_HCA_CALL_MODIFY, init_rtr_rts[i]);
         assert_int_equal(client_try(&f.clients[0]), IST_DEVICE);
         assert_non_null(ist_hca_failed(f.hca));
         turn_until(ist_rdma_connections(f.rdma) == 0);
         client_free(&f.clients[0]);
         assert_all_free();
     }
-    ist_hca_fail_nth(f.hca, IST_HCA_CALL_MODIFY, 0);
+    ist_hca_fail_nth(f.hca, IST_HCA_CALL_MODIFY, 3);
     client_begin(&f.clients[0]);
+    assert_string_equal(ist_hca_failed(f.hca), "ibv_modify_srq");
     exists(&f.clients[0], 1);
 }
 
@@ -293,6 +329,7 @@ int main(void) {
         TEST(test_connect__neighbour_never_answers__peer_and_gone),
         TEST(test_disconnect__while_connecting__gone_when_it_can_be),
         TEST(test_disconnect__while_waiting_for_a_thread__forgotten),
+        TEST(test_connect__many_ports_do_not_answer__one_that_did_is_reached),
         TEST(test_connect__many_of_a_port__leave_threads_to_others),
         TEST(test_connect__nobody_answers_at_a_port__all_that_wait_for_it_hear_it),
         TEST(test_free__while_connecting__waits_and_ends),

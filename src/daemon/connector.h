@@ -1,10 +1,11 @@
 /* Connects queue pairs to their peers, away from the loop: on RoCE the kernel asks the network who has the peer's
  * address, and waits up to a second for the answer (Linux, drivers/infiniband/core/addr.c:
- * rdma_addr_find_l2_eth_by_grh). A few threads do that, so that a peer that does not answer holds up no other; a
- * bounded number waits for them.
+ * rdma_addr_find_l2_eth_by_grh). Threads do that, so that a peer that does not answer holds up no other: as many as are
+ * needed at a time, up to a limit; and a bounded number waits for them.
  *
  * A port is reached by one thread at a time, and when nobody answers there, all that wait for it hear that: many clients
- * of a host that is cut off take one thread for a second, not all threads for as many seconds. */
+ * of a host that is cut off take one thread for a second, not all threads for as many seconds. Ports that were never reached
+ * do not get the last thread: however many of them do not answer, those that did the last time do not wait for them. */
 #ifndef IST_DAEMON_CONNECTOR_H
 #define IST_DAEMON_CONNECTOR_H
 
@@ -18,7 +19,8 @@
 
 struct ist_connector;
 
-#define IST_CONNECTOR_THREADS 4u
+#define IST_CONNECTOR_THREADS 32u   /* at most */
+#define IST_CONNECTOR_KNOWN_MAX 64u /* ports that were reached and are remembered */
 #define IST_CONNECTOR_WAITING_MAX 512u
 
 /* Embedded by whoever wants a queue pair connected. From add() until it is done or cancelled it must stay, and nobody

@@ -62,6 +62,9 @@ static enum ist_status make(struct ist_rdma *rdma, uint64_t id, struct ist_rdma_
     if (status != IST_OK) {
         goto no_session;
     }
+    if (!ev_is_active(&rdma->low)) {
+        ist_completion_watch(rdma->completion); /* with this one */
+    }
     new->job.queue_pair = new->queue_pair;
     new->is_connecting = true;
     status = ist_connector_add(rdma->connector, &new->job);
@@ -107,9 +110,6 @@ enum ist_status ist_rdma_connect(struct ist_rdma *rdma, void *owner, uint64_t id
     }
     rdma->first = new;
     rdma->count++;
-    if (!ev_is_active(&rdma->low)) {
-        ist_completion_watch(rdma->completion);
-    }
     *connection = new;
     return IST_OK;
 }

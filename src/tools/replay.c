@@ -102,8 +102,7 @@ static int report(const struct ist_replay_result *result, const struct files *fi
     return code;
 }
 
-static int play_traffic(const struct ist_replay_options *options,
-                        struct ist_replay_traffic *traffic) {
+static int play_traffic(const struct ist_replay_options *options, struct ist_replay_traffic *traffic) {
     char error[ERROR_MAX] = "";
     struct files files;
     int code = CODE_FAILED;
