@@ -165,6 +165,7 @@ static void test_choice__open__as_over_tcp(void **state) {
     assert_false(ist_exchange_is_remote(f.talk.exchange));
     hear(IST_OP_PUT);
     assert_int_equal(f.heard.frame.payload_bytes, 100);
+    talk_end(&f.talk, IST_PEER); /* while what it answers to is still there, as below */
 }
 
 static void test_connected__refused__open_as_over_tcp(void **state) {
@@ -176,6 +177,7 @@ static void test_connected__refused__open_as_over_tcp(void **state) {
     ist_exchange_open(f.talk.exchange, NULL);
     submit_ping(&answer, TALK_NEVER);
     hear(IST_OP_PING);
+    talk_end(&f.talk, IST_PEER);
 }
 
 static void test_handshake__more_than_was_asked_for__broken(void **state) {
@@ -361,6 +363,7 @@ static void test_deadline__not_a_byte_sent__timeout_at_once(void **state) {
     assert_int_equal(ist_exchange_fault(f.talk.exchange), IST_OK);
     submit_ping(&other, TALK_NEVER);
     hear(IST_OP_PING);
+    talk_end(&f.talk, IST_PEER);
 }
 
 /* The server may have it: nobody is told before the queue pair is gone. */
