@@ -101,11 +101,12 @@ static void say_endpoint(const struct ist_endpoint *endpoint) {
 }
 
 static void to_connected(const struct ist_endpoint *peer) {
-    struct ist_endpoint said;
     ist_exchange_connect(f.talk.exchange, &own);
     hear(IST_OP_CONNECT);
-    assert_int_equal(ist_codec_decode_endpoint(f.heard.body, &said), IST_OK);
-    assert_memory_equal(&said, &own, sizeof(own));
+    uint8_t body[IST_CODEC_ENDPOINT_BYTES]; /* structs may differ where nobody writes */
+    size_t written;
+    assert_int_equal(ist_codec_encode_endpoint(&own, body, sizeof(body), &written), IST_OK);
+    assert_true(ist_span_equal(f.heard.body, ist_span_of(body, written)));
     say_endpoint(peer);
     feed();
     assert_int_equal(ist_exchange_state(f.talk.exchange), IST_EXCHANGE_CONNECTED);
