@@ -2,6 +2,7 @@
 #include "tests/support.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -85,6 +86,37 @@ static void test_write__very_many_about_connections__the_first_and_one_that_says
     close(ends[1]);
 }
 
+/* Who reads the log may have stopped: the daemon must not wait for it. */
+static void test_write__to_a_pipe_that_is_full__lost_and_errno_kept(void **state) {
+    (void)state;
+    static char filling[1 << 16];
+    int ends[2];
+    assert_int_equal(pipe(ends), 0);
+    assert_int_equal(fcntl(ends[1], F_SETFL, O_NONBLOCK), 0);
+    while (write(ends[1], filling, sizeof(filling)) > 0) {
+    }
+    assert_int_equal(errno, EAGAIN);
+    assert_int_equal(fcntl(ends[1], F_SETFL, 0), 0);
+    struct ist_log_sink sink = {.fd = ends[1]};
+    alarm(60); /* to end this program, if it waits */
+    errno = ENOSPC;
+    ist_log_sink_write(&sink, IST_LOG_ERROR, 0, "nobody hears it");
+    alarm(0);
+    assert_int_equal(errno, ENOSPC);
+    assert_int_equal(read(ends[0], filling, sizeof(filling)), sizeof(filling));
+    ist_log_sink_write(&sink, IST_LOG_ERROR, 0, "there is room again");
+    close(ends[1]);
+    ssize_t got, last = 0;
+    while ((got = read(ends[0], filling, sizeof(filling) - 1)) > 0) {
+        last = got;
+        filling[got] = '\0';
+    }
+    assert_true(last > 0);
+    assert_non_null(memmem(filling, (size_t)last, "there is room again\n", 20));
+    assert_null(memmem(filling, (size_t)last, "nobody", 6));
+    close(ends[0]);
+}
+
 static void test_count__next_period__begins_anew(void **state) {
     (void)state;
     struct ist_log_sink sink = {.fd = -1};
@@ -102,6 +134,7 @@ int main(void) {
         cmocka_unit_test(test_format__longest_message__whole_with_its_newline),
         cmocka_unit_test(test_write__to_a_pipe__one_line_and_errno_kept),
         cmocka_unit_test(test_write__very_many_about_connections__the_first_and_one_that_says_so),
+        cmocka_unit_test(test_write__to_a_pipe_that_is_full__lost_and_errno_kept),
         cmocka_unit_test(test_count__next_period__begins_anew),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

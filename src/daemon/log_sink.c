@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -47,6 +49,12 @@ uint64_t ist_log_sink_count(struct ist_log_sink *sink, uint64_t now_sec) {
     return atomic_fetch_add(&sink->lines, 1);
 }
 
+/* Whoever reads the other end of a pipe may have stopped to: a write would wait for him, and the loop with it. */
+static bool would_wait(int fd) {
+    struct pollfd sink = {.fd = fd, .events = POLLOUT};
+    return poll(&sink, 1, 0) == 0;
+}
+
 void ist_log_sink_write(void *context, enum ist_log_level level, uint64_t session,
                         const char *message) {
     struct ist_log_sink *sink = context;
@@ -61,10 +69,12 @@ void ist_log_sink_write(void *context, enum ist_log_level level, uint64_t sessio
             message = "too many lines about connections: no more of them for some seconds";
         }
     }
-    char line[IST_LOG_SINK_LINE_MAX];
-    struct timespec wall;
-    clock_gettime(CLOCK_REALTIME, &wall);
-    size_t bytes = ist_log_sink_format(line, wall, level, session, message);
-    (void)!write(sink->fd, line, bytes);
+    if (!would_wait(sink->fd)) {
+        char line[IST_LOG_SINK_LINE_MAX];
+        struct timespec wall;
+        clock_gettime(CLOCK_REALTIME, &wall);
+        size_t bytes = ist_log_sink_format(line, wall, level, session, message);
+        (void)!write(sink->fd, line, bytes);
+    }
     errno = saved;
 }

@@ -24,7 +24,7 @@ struct ist_log_sink {
     atomic_uint_least64_t period, lines;
 };
 
-/* For struct ist_log. context: a struct ist_log_sink *, borrowed. A line that cannot be written is lost. */
+/* For struct ist_log. context: a struct ist_log_sink *, borrowed. A line that cannot be written, or not at once, is lost. */
 void ist_log_sink_write(void *context, enum ist_log_level level, uint64_t session, const char *message);
 
 /* The number of lines about connections before this one in its period. */
