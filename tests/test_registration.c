@@ -167,6 +167,7 @@ test_add__nth_registration_fails__none_of_it_is_left_and_what_was_there_stays(vo
         struct ist_piece pieces[IST_ONE_SIDED_PIECES_MAX];
         assert_int_equal(ist_registration_find(f.registration, 0, 1, pieces), 1);
         assert_int_equal(ist_registration_find(f.registration, 8 * MIB, 1, pieces), 0);
+        assert_int_equal(ist_registration_find(f.registration, 9 * MIB, 1, pieces), 0);
         ist_hca_fail_nth(f.hca, IST_HCA_CALL_REGISTER, 0);
         ist_registration_add(f.registration, f.pool + 136 * MIB, 8 * MIB); /* behind a gap: no more */
         assert_int_equal(regions(), 1);

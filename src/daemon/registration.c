@@ -198,7 +198,7 @@ uint32_t ist_registration_find(const struct ist_registration *registration, uint
     }
     uint32_t found = 0;
     for (size_t i = low; bytes > 0; i++) {
-        if (i >= count || found == IST_ONE_SIDED_PIECES_MAX) {
+        if (i >= count || found == IST_ONE_SIDED_PIECES_MAX || offset >= end_of(&segments[i])) {
             return 0;
         }
         uint64_t left = end_of(&segments[i]) - offset;
