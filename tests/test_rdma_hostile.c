@@ -7,6 +7,9 @@
 
 #include <infiniband/verbs.h>
 
+#include "daemon/rdma_state.h"
+#include "engine/state.h"
+
 #define VALUE_BYTES 50000u
 #define FLOOD 3000u
 
@@ -177,6 +180,88 @@ static void test_requests__one_byte_a_message__understood(void **state) {
     assert_other_is_served();
 }
 
+/* ---- what waits for the client ------------------------------------------------------------------------------- */
+
+/* A request with so many keys of no bytes, which nobody has, or values of no bytes for them; returns its bytes. */
+static size_t empty_keys(enum ist_operation operation, size_t count, uint8_t *out) {
+    static const struct ist_remote remotes[KEYS_MAX];
+    static const uint64_t lengths[KEYS_MAX];
+    static struct ist_span keys[1u << 14];
+    bool moves = operation == IST_OP_PUT;
+    size_t written;
+    assert_true(count <= (moves ? KEYS_MAX : sizeof(keys) / sizeof(keys[0])));
+    for (size_t i = 0; i < count; i++) {
+        keys[i] = ist_span_of_string("");
+    }
+    assert_int_equal(ist_codec_encode_remote_keys(keys, moves ? lengths : NULL, moves ? remotes : NULL,
+                                                  count, out + IST_FRAME_BYTES, 3 * count * 16,
+                                                  &written),
+                     IST_OK);
+    const struct ist_frame header = {.operation = operation, .body_bytes = (uint32_t)written};
+    ist_frame_encode(&header, out);
+    return IST_FRAME_BYTES + written;
+}
+
+static void post_all(const uint8_t *bytes, size_t count) {
+    for (size_t at = 0; at < count; at += IST_RDMA_MESSAGE_BYTES) {
+        size_t left = count - at;
+        uint32_t part = left < IST_RDMA_MESSAGE_BYTES ? (uint32_t)left : IST_RDMA_MESSAGE_BYTES;
+        assert_true(post_message(bytes + at, part, 0));
+    }
+}
+
+/* Of replies that the villain does not take, what may wait before it is read no more. */
+#define WAITING_BYTES_MAX (256u << 10)
+
+static uint64_t waiting_bytes(void) {
+    return villain->server->session->outbox.short_bytes;
+}
+
+/* Until no more than so many bytes are missing to where it is read no more. */
+static void fill_up_to(uint64_t missing) {
+    static uint8_t frame[1u << 20];
+    const struct ist_frame stat = {.operation = IST_OP_STAT};
+    ist_frame_encode(&stat, frame);
+    uint64_t before, last = 0;
+    do {
+        before = waiting_bytes();
+        post_all(frame, IST_FRAME_BYTES);
+        turn_until(waiting_bytes() > before);
+        last = last < waiting_bytes() - before ? waiting_bytes() - before : last;
+    } while (waiting_bytes() + last < WAITING_BYTES_MAX);
+    size_t keys = (size_t)(WAITING_BYTES_MAX - waiting_bytes() - missing);
+    before = waiting_bytes();
+    post_all(frame, empty_keys(IST_OP_EXISTS, keys, frame));
+    turn_until(waiting_bytes() > before);
+    assert_true(waiting_bytes() <= WAITING_BYTES_MAX);
+    assert_true(waiting_bytes() >= WAITING_BYTES_MAX - missing);
+}
+
+/* The session stops reading in the same step in which it turns out that it must end. */
+static void test_block__not_registered_and_replies_not_taken__own_session_ends(void **state) {
+    uint8_t frames[IST_RDMA_MESSAGE_BYTES];
+    teardown(state);
+    setup_with((struct rdma_server_options){.seed = 31, .is_half_registered = true});
+    other->process = &f.processes[1];
+    client_begin(villain);
+    client_begin(other);
+    fill_up_to(KEYS_MAX);
+    const struct ist_span keys[] = {ist_span_of_string("a"), ist_span_of_string("b")};
+    const uint64_t lengths[] = {SEGMENT_BYTES / 4 * 3, SEGMENT_BYTES / 4 * 3};
+    const struct ist_remote remotes[2] = {{0}};
+    size_t bytes;
+    assert_int_equal(ist_codec_encode_remote_keys(keys, lengths, remotes, 2, frames + IST_FRAME_BYTES,
+                                                  sizeof(frames) - IST_FRAME_BYTES, &bytes),
+                     IST_OK);
+    const struct ist_frame header = {.operation = IST_OP_PUT, .body_bytes = (uint32_t)bytes};
+    ist_frame_encode(&header, frames);
+    bytes += IST_FRAME_BYTES;
+    bytes += empty_keys(IST_OP_PUT, KEYS_MAX, frames + bytes);
+    post_all(frames, bytes);
+    assert_true(post_ping(1, 0));
+    assert_villain_ends();
+}
+
 /* No key of the server ever leaves it, and its queue pairs allow nobody anything. */
 static void test_one_sided__by_the_client__own_session_ends(void **state) {
     static const enum ibv_wr_opcode opcodes[] = {IBV_WR_RDMA_WRITE, IBV_WR_RDMA_READ};
@@ -213,6 +298,7 @@ int main(void) {
         TEST(test_messages__without_bytes_and_without_end__others_are_served),
         TEST(test_messages__longer_than_a_buffer__own_session_ends),
         TEST(test_requests__one_byte_a_message__understood),
+        TEST(test_block__not_registered_and_replies_not_taken__own_session_ends),
         TEST(test_one_sided__by_the_client__own_session_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -181,7 +181,7 @@ static bool take_work(struct ist_rdma_connection *connection, unsigned wants, st
             ist_log_warning(connection->rdma->config.log, connection->id,
                             "a block that is not registered for RDMA: closing");
             ist_rdma_break(connection);
-            return false;
+            return true; /* the session has moved on: what it wanted before is of no use */
         }
         ist_queue_pair_add_work(connection->queue_pair, &work);
         *posted += works[i].bytes;
