@@ -4,6 +4,10 @@
 
 #include <endian.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <infiniband/verbs.h>
 
@@ -15,6 +19,28 @@
 
 #define villain (&f.clients[0])
 #define other (&f.clients[1])
+
+/* ---- the clocks, for all of this program --------------------------------------------------------------------- */
+
+static struct {
+    time_t wall_sec,
+        passed_sec; /* what the wall clock was set to beside the time that passed; what passes at once */
+} skew;
+
+/* libev is to find them, too. */
+#define SEEN __attribute__((visibility("default")))
+
+SEEN int clock_gettime(clockid_t clock, struct timespec *now) {
+    long result = syscall(SYS_clock_gettime, clock, now);
+    now->tv_sec += skew.passed_sec + (clock == CLOCK_REALTIME ? skew.wall_sec : 0);
+    return (int)result;
+}
+
+SEEN int gettimeofday(struct timeval *restrict now, void *restrict zone) {
+    long result = syscall(SYS_gettimeofday, now, zone);
+    now->tv_sec += skew.passed_sec + skew.wall_sec;
+    return (int)result;
+}
 
 static int setup_two(void **state) {
     setup(state);
@@ -262,6 +288,31 @@ static void test_block__not_registered_and_replies_not_taken__own_session_ends(v
     assert_villain_ends();
 }
 
+/* How long it waits for a last reply to leave is no matter of what time of the day it is. */
+static void test_last_reply__not_taken_and_the_wall_clock_is_put_back__own_session_ends(void **state) {
+    (void)state;
+    static const uint8_t garbage[] = "garbage";
+    const struct ist_queue_pair *queue_pair = villain->server->queue_pair;
+    for (uint64_t id = 1; ist_queue_pair_outstanding(queue_pair) == 0;
+         id++) { /* until it has no buffers */
+        assert_true(id < 40 && post_ping(id, UINT32_MAX));
+        for (unsigned i = 0; i < 20; i++) {
+            turn();
+        }
+    }
+    assert_true(post_message(garbage, sizeof(garbage), 0));
+    turn_until(villain->server->is_closing);
+    skew.wall_sec = -3600;
+    turn();
+    skew.passed_sec += 5;
+    for (unsigned i = 0; i < 1000 && villain->ended == 0; i++) {
+        turn();
+    }
+    assert_int_equal(villain->ended, 1);
+    skew.wall_sec = 0;
+    assert_villain_ends();
+}
+
 /* No key of the server ever leaves it, and its queue pairs allow nobody anything. */
 static void test_one_sided__by_the_client__own_session_ends(void **state) {
     static const enum ibv_wr_opcode opcodes[] = {IBV_WR_RDMA_WRITE, IBV_WR_RDMA_READ};
@@ -299,6 +350,7 @@ int main(void) {
         TEST(test_messages__longer_than_a_buffer__own_session_ends),
         TEST(test_requests__one_byte_a_message__understood),
         TEST(test_block__not_registered_and_replies_not_taken__own_session_ends),
+        TEST(test_last_reply__not_taken_and_the_wall_clock_is_put_back__own_session_ends),
         TEST(test_one_sided__by_the_client__own_session_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

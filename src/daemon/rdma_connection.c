@@ -13,7 +13,8 @@
 #define REPLY_BYTES 65536u
 /* A broken queue pair is destroyed when all that was posted has come out, and the buffers that it had taken, too (IBTA
  * 10.3.1: after the last WQE reached event); or at last after this, where a device does not tell. */
-#define LINGER_SEC 2.
+#define LINGER_NS (2 * IST_NS_PER_SEC)
+#define LINGER_LOOK_SEC 0.5 /* how often */
 
 /* To be run, behind those that wait for that. */
 void ist_rdma_mark(struct ist_rdma_connection *connection) {
@@ -83,7 +84,7 @@ void ist_rdma_connection_free(struct ist_rdma_connection *connection) {
 /* Looks after those that end, until there are none. */
 static void linger(struct ist_rdma *rdma) {
     if (!ev_is_active(&rdma->linger)) {
-        ev_timer_set(&rdma->linger, LINGER_SEC, LINGER_SEC);
+        ev_timer_set(&rdma->linger, LINGER_LOOK_SEC, LINGER_LOOK_SEC);
         ev_timer_start(rdma->config.loop, &rdma->linger);
     }
 }
@@ -92,7 +93,7 @@ void ist_rdma_break(struct ist_rdma_connection *connection) {
     struct ist_rdma *rdma = connection->rdma;
     if (!connection->is_broken) {
         connection->is_broken = true;
-        connection->broken_at = ev_now(rdma->config.loop);
+        connection->broken_ns = ist_clock_ns();
         if (!connection->is_connecting) { /* else when it is not: see ist_rdma_settle() */
             ist_queue_pair_break(connection->queue_pair);
         }
@@ -104,10 +105,13 @@ void ist_rdma_break(struct ist_rdma_connection *connection) {
 /* True: it is gone. */
 static bool connection_bury(struct ist_rdma_connection *connection) {
     struct ist_rdma *rdma = connection->rdma;
-    bool late = ev_now(rdma->config.loop) - connection->broken_at >= LINGER_SEC;
+    if (!connection->is_broken || connection->is_connecting) {
+        return false;
+    }
+    bool late = ist_clock_ns() - connection->broken_ns >= LINGER_NS;
     bool over = connection->is_drained && !rdma->has_more &&
                 ist_queue_pair_outstanding(connection->queue_pair) == 0;
-    if (!connection->is_broken || connection->is_connecting || (!over && !late && !rdma->is_dead)) {
+    if (!over && !late && !rdma->is_dead) {
         return false;
     }
     void *owner = connection->owner;
@@ -124,7 +128,7 @@ void ist_rdma_on_linger(struct ev_loop *loop, ev_timer *timer, int revents) {
     bool more = false;
     for (struct ist_rdma_connection *c = rdma->first, *next; c != NULL; c = next) {
         next = c->next;
-        if (c->is_closing && !c->is_broken && ev_now(loop) - c->closing_at >= LINGER_SEC) {
+        if (c->is_closing && !c->is_broken && ist_clock_ns() - c->closing_ns >= LINGER_NS) {
             ist_rdma_break(c);
         }
         more = ((c->is_closing || c->is_broken) && !connection_bury(c)) || more;
@@ -244,7 +248,7 @@ static bool give_request(struct ist_rdma_connection *connection, unsigned wants,
 static void connection_close(struct ist_rdma_connection *connection) {
     if (!connection->is_closing) {
         connection->is_closing = true;
-        connection->closing_at = ev_now(connection->rdma->config.loop);
+        connection->closing_ns = ist_clock_ns();
         linger(connection->rdma);
     }
 }

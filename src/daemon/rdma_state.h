@@ -33,7 +33,7 @@ struct ist_rdma_connection {
     void *owner;     /* NULL: gone, or told */
     struct ist_session *session;
     struct ist_queue_pair *queue_pair;
-    ev_tstamp closing_at, broken_at;
+    uint64_t closing_ns, broken_ns; /* since when */
     bool is_waiting; /* goes on when what it has posted comes out, or when the peer gives credit */
     struct ist_rdma_held held[IST_RDMA_HELD_MAX]; /* a ring */
     uint32_t held_first, held_count;
