@@ -8,12 +8,37 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "daemon/loop.h"
+#include "wire/codec.h"
+#include "wire/frame.h"
 
 #define HUGE IST_MEMORY_HUGE_BYTES
 #define FAR_NS (3600ull * 1000000000)
+
+/* ---- the clocks, for all of this program; libev is to find them, too ------------------------------------------ */
+
+#define SEEN __attribute__((visibility("default")))
+
+static time_t passed_sec; /* at once */
+
+SEEN int clock_gettime(clockid_t clock, struct timespec *now) {
+    long result = syscall(SYS_clock_gettime, clock, now);
+    now->tv_sec += passed_sec;
+    return (int)result;
+}
+
+SEEN int gettimeofday(struct timeval *restrict now, void *restrict zone) {
+    long result = syscall(SYS_gettimeofday, now, zone);
+    now->tv_sec += passed_sec;
+    return (int)result;
+}
+
+/* ---- the rooms ------------------------------------------------------------------------------------------------- */
 
 static struct {
     struct ev_loop *ev;
@@ -196,6 +221,49 @@ static void test_run__handshake_never_comes__its_deadline_ends_it(void **state) 
     close(client);
 }
 
+static void say_hello(int client) {
+    uint8_t frame[IST_FRAME_BYTES + IST_HELLO_BYTES_MAX];
+    const struct ist_hello hello = {.version_min = IST_FRAME_VERSION,
+                                    .version_max = IST_FRAME_VERSION,
+                                    .client = ist_span_of_string("test")};
+    size_t bytes;
+    assert_int_equal(
+        ist_codec_encode_hello(&hello, frame + IST_FRAME_BYTES, IST_HELLO_BYTES_MAX, &bytes), IST_OK);
+    const struct ist_frame header = {.operation = IST_OP_HELLO, .body_bytes = (uint32_t)bytes};
+    ist_frame_encode(&header, frame);
+    bytes += IST_FRAME_BYTES;
+    assert_int_equal(write(client, frame, bytes), bytes);
+}
+
+static void turns(unsigned count) {
+    for (unsigned i = 0; i < count; i++) {
+        ev_run(f.ev, EVRUN_NOWAIT);
+    }
+}
+
+/* It was the daemon that slept: what came in time is not late because it was not looked at. */
+static void
+test_run__stood_still_for_longer_than_a_handshake_may_take__who_was_in_time_stays(void **state) {
+    (void)state;
+    make(HUGE, HUGE, 10 * IST_NS_PER_SEC, &(struct ist_loop_config){.drain_timeout_ns = FAR_NS});
+    int in_time = client_new(), too_late = client_new();
+    turns(2); /* its deadline is known */
+    say_hello(in_time);
+    passed_sec += 60;
+    turns(4);
+    uint8_t reply[IST_FRAME_BYTES];
+    assert_int_equal(read(in_time, reply, sizeof(reply)), sizeof(reply));
+    assert_int_equal(ist_tcp_connections(f.tcp), 2);
+    passed_sec += 2;
+    turns(4);
+    assert_int_equal(ist_tcp_connections(f.tcp), 1);
+    passed_sec += 60;
+    turns(4);
+    assert_int_equal(ist_tcp_connections(f.tcp), 1);
+    close(in_time);
+    close(too_late);
+}
+
 static void test_run__command__handled(void **state) {
     (void)state;
     make(HUGE, HUGE, 0, &(struct ist_loop_config){.drain_timeout_ns = FAR_NS});
@@ -219,6 +287,30 @@ static void test_run__more_memory__the_store_has_it(void **state) {
     }
     assert_int_equal(usage_now().pool_bytes, 5 * HUGE);
     assert_int_equal(target_now(), 5 * HUGE);
+}
+
+static void on_late(struct ev_loop *ev, ev_timer *timer, int revents) {
+    (void)ev;
+    (void)timer;
+    (void)revents;
+    fail_msg("nothing more comes");
+}
+
+/* What the store had no memory of its own for is not lost. */
+static void test_run__more_memory_and_none_for_its_records__the_store_has_it_later(void **state) {
+    (void)state;
+    make(HUGE, 2 * HUGE, 0, &(struct ist_loop_config){.drain_timeout_ns = FAR_NS});
+    ev_timer late;
+    ev_timer_init(&late, on_late, 60., 0.);
+    ev_timer_start(f.ev, &late);
+    f.failing.fail_at = f.failing.calls + 1;
+    ist_memory_grow(f.memory, 2 * HUGE);
+    while (usage_now().pool_bytes < 2 * HUGE) {
+        ev_run(f.ev, EVRUN_ONCE);
+    }
+    ev_timer_stop(f.ev, &late);
+    assert_true(f.failing.calls > f.failing.fail_at); /* it was tried again */
+    assert_non_null(strstr(f.last_warning, "the pool cannot use"));
 }
 
 static void put_key(char name, uint64_t bytes) {
@@ -279,6 +371,33 @@ static void test_run__above_the_eviction_threshold__thinned_out(void **state) {
     assert_int_equal(usage_now().committed_bytes, HUGE / 4);
 }
 
+/* Very many entries go in steps, and whoever wants something is served between them. */
+static void test_run__many_entries_to_evict__others_get_their_turns(void **state) {
+    (void)state;
+    const struct ist_loop_config config = {
+        .drain_timeout_ns = FAR_NS,
+        .evict_interval_sec = 0.001,
+        .upkeep = {.periodic_evict = true, .evict_min_threshold = 0.25, .evict_max_threshold = 0.5}};
+    make(HUGE, 8 * HUGE, 0, &config);
+    assert_int_equal(ist_store_grow(f.store, 7 * HUGE), IST_OK);
+    for (uint32_t i = 0; i < 8 * HUGE / 4096; i++) {
+        struct ist_entry *entry;
+        const struct ist_span key = ist_span_of((const uint8_t *)&i, sizeof(i));
+        assert_int_equal(ist_store_reserve(f.store, key, 4096, false, &entry), IST_OK);
+        assert_int_equal(ist_store_commit(f.store, entry, false), IST_OK);
+        ist_store_release(f.store, entry);
+    }
+    uint64_t before = 0, most = 0;
+    while (usage_now().committed_bytes > HUGE / 4) { /* of the target, which is what is prepared */
+        ev_run(f.ev, EVRUN_ONCE);
+        uint64_t now = usage_now().evicted_entries;
+        most = now - before > most ? now - before : most;
+        before = now;
+    }
+    assert_int_equal(usage_now().committed_bytes, HUGE / 4);
+    assert_in_range(most, 1, IST_LOOP_EVICT_ENTRIES);
+}
+
 static void test_new__no_memory__nothing_taken_over(void **state) {
     (void)state;
     make(HUGE, HUGE, 0, &(struct ist_loop_config){.drain_timeout_ns = FAR_NS});
@@ -298,11 +417,14 @@ int main(void) {
         TEST(test_run__sigint_with_an_idle_connection__ends_it),
         TEST(test_run__second_signal__ends_at_once),
         TEST(test_run__handshake_never_comes__its_deadline_ends_it),
+        TEST(test_run__stood_still_for_longer_than_a_handshake_may_take__who_was_in_time_stays),
         TEST(test_run__command__handled),
         TEST(test_run__more_memory__the_store_has_it),
         TEST(test_run__machine_has_no_more__target_is_what_is_there),
         TEST(test_run__pool_nearly_full_and_may_grow__grows),
         TEST(test_run__above_the_eviction_threshold__thinned_out),
+        TEST(test_run__more_memory_and_none_for_its_records__the_store_has_it_later),
+        TEST(test_run__many_entries_to_evict__others_get_their_turns),
         TEST(test_new__no_memory__nothing_taken_over),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

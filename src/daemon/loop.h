@@ -44,6 +44,11 @@ struct ist_loop_config {
 #define IST_LOOP_UPKEEP_SEC 0.05
 #define IST_LOOP_GROW_REST_NS (30 * 1000000000ull)
 
+/* Of those that periodic eviction lets go, about so many in one turn. */
+#define IST_LOOP_EVICT_ENTRIES 2048u
+/* When memory that the store could not use is offered to it again. */
+#define IST_LOOP_TAKE_AGAIN_SEC 0.5
+
 /* Takes over SIGTERM and SIGINT. Returns OK, NO_MEMORY. */
 enum ist_status ist_loop_new(const struct ist_loop_config *config, struct ist_loop **loop);
 void ist_loop_free(struct ist_loop *loop); /* NULL is legal */
