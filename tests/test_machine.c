@@ -20,7 +20,9 @@ static const char *const files[] = {"/proc/meminfo",
                                     "/sys/fs/cgroup/a/b/memory.current",
                                     "/sys/fs/cgroup/memory/job/memory.limit_in_bytes",
                                     "/sys/fs/cgroup/memory/job/memory.usage_in_bytes",
-                                    "/sys/fs/cgroup/memory/job/memory.stat"};
+                                    "/sys/fs/cgroup/memory/job/memory.stat",
+                                    "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages",
+                                    "/sys/kernel/mm/hugepages/hugepages-2048kB/resv_hugepages"};
 static const char *const directories[] = {"/proc",
                                           "/proc/self",
                                           "/sys",
@@ -29,7 +31,11 @@ static const char *const directories[] = {"/proc",
                                           "/sys/fs/cgroup/a",
                                           "/sys/fs/cgroup/a/b",
                                           "/sys/fs/cgroup/memory",
-                                          "/sys/fs/cgroup/memory/job"};
+                                          "/sys/fs/cgroup/memory/job",
+                                          "/sys/kernel",
+                                          "/sys/kernel/mm",
+                                          "/sys/kernel/mm/hugepages",
+                                          "/sys/kernel/mm/hugepages/hugepages-2048kB"};
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 static char root[64];
@@ -117,6 +123,17 @@ static void test_available_bytes__this_machine__something(void **state) {
     assert_true(ist_machine_available_bytes("") > MIB);
 }
 
+static void test_reserved_bytes__huge_pages__those_that_are_nobodys(void **state) {
+    (void)state;
+    assert_int_equal(ist_machine_reserved_bytes(root), 0);
+    put_file("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "10\n");
+    assert_int_equal(ist_machine_reserved_bytes(root), 0);
+    put_file("/sys/kernel/mm/hugepages/hugepages-2048kB/resv_hugepages", "3\n");
+    assert_int_equal(ist_machine_reserved_bytes(root), 14 * MIB);
+    put_file("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", "2\n");
+    assert_int_equal(ist_machine_reserved_bytes(root), 0);
+}
+
 static void test_prepare__this_process__descriptors_at_the_hard_limit(void **state) {
     (void)state;
     assert_int_equal(ist_machine_prepare(ist_log_null()), (uint64_t)sysconf(_SC_OPEN_MAX));
@@ -133,6 +150,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_available_bytes__cgroup_1__its_limit, make_root,
                                         remove_root),
         cmocka_unit_test_setup_teardown(test_available_bytes__damaged_files__no_worse_than_absent,
+                                        make_root, remove_root),
+        cmocka_unit_test_setup_teardown(test_reserved_bytes__huge_pages__those_that_are_nobodys,
                                         make_root, remove_root),
         cmocka_unit_test(test_available_bytes__this_machine__something),
         cmocka_unit_test(test_prepare__this_process__descriptors_at_the_hard_limit),

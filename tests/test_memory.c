@@ -9,12 +9,36 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "daemon/memory.h"
 
 #define HUGE IST_MEMORY_HUGE_BYTES
+
+/* ---- huge pages that the machine has set aside: other memory, here --------------------------------------------- */
+
+static uint64_t reserved_left;
+
+void *mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offset) {
+    if ((flags & MAP_HUGETLB) != 0) {
+        if (bytes > reserved_left) {
+            errno = ENOMEM;
+            return MAP_FAILED;
+        }
+        reserved_left -= (flags & MAP_FIXED) != 0 ? bytes : 0; /* else it is a question */
+        flags &= ((1 << MAP_HUGE_SHIFT) - 1) & ~MAP_HUGETLB;   /* nor a size of pages */
+    }
+    return (void *)syscall(SYS_mmap, at, bytes, protection, flags, fd, offset);
+}
+
+static uint64_t reserved(void *context) {
+    (void)context;
+    return reserved_left;
+}
+
+/* ---- the fixture ----------------------------------------------------------------------------------------------- */
 
 struct fixture {
     struct failing_alloc failing;
@@ -39,6 +63,7 @@ static uint64_t available(void *context) {
 static struct fixture *fixture_new(uint64_t bytes, uint64_t bytes_max) {
     static struct fixture fixture;
     memset(&fixture, 0, sizeof(fixture));
+    reserved_left = 0;
     failing_alloc_init(&fixture.failing, 0);
     fixture.log = (struct ist_log){.level = IST_LOG_DEBUG, .write = keep_line, .context = &fixture};
     fixture.available_bytes = UINT64_MAX;
@@ -125,6 +150,39 @@ static void test_new__huge_pages_asked_for__memory_works_with_or_without(void **
     memset(ist_memory_base(memory), 0x5a, 3 * HUGE);
     assert_int_equal(ist_memory_base(memory)[3 * HUGE - 1], 0x5a);
     ist_memory_free(memory);
+}
+
+/* Memory that is set aside for huge pages is not among what is available. */
+static void test_new__huge_pages_reserved_and_no_other_memory__enough(void **state) {
+    (void)state;
+    struct fixture *fixture = fixture_new(3 * HUGE, 3 * HUGE);
+    fixture->config.huge_pages = true;
+    fixture->config.reserved_bytes = reserved;
+    fixture->available_bytes = 0;
+    reserved_left = 3 * HUGE;
+    struct ist_memory *memory = memory_of(fixture);
+    take_all(memory, 3 * HUGE);
+    ist_memory_free(memory);
+    assert_int_equal(reserved_left, 0);
+}
+
+static void test_new__some_huge_pages_reserved__the_rest_is_other_memory(void **state) {
+    (void)state;
+    struct fixture *fixture = fixture_new(3 * HUGE, 3 * HUGE);
+    struct ist_memory *memory = NULL;
+    fixture->config.huge_pages = true;
+    fixture->config.reserved_bytes = reserved;
+    fixture->available_bytes = IST_MEMORY_MARGIN_BYTES + 2 * HUGE - 1;
+    reserved_left = HUGE;
+    assert_int_equal(ist_memory_new(&fixture->config, &memory), IST_NO_MEMORY);
+    fixture->available_bytes++;
+    memory = memory_of(fixture);
+    take_all(memory, 3 * HUGE);
+    ist_memory_free(memory);
+    assert_int_equal(reserved_left, 0);
+    fixture->config.huge_pages = false; /* then they are of no use */
+    reserved_left = HUGE;
+    assert_int_equal(ist_memory_new(&fixture->config, &memory), IST_NO_MEMORY);
 }
 
 static void test_new__machine_has_too_little__no_memory_and_a_line_with_both_sizes(void **state) {
@@ -275,6 +333,8 @@ int main(void) {
         cmocka_unit_test(test_new__pool_smaller_than_a_segment__all_there_at_once),
         cmocka_unit_test(test_new__several_segments__all_come_each_page_present),
         cmocka_unit_test(test_new__huge_pages_asked_for__memory_works_with_or_without),
+        cmocka_unit_test(test_new__huge_pages_reserved_and_no_other_memory__enough),
+        cmocka_unit_test(test_new__some_huge_pages_reserved__the_rest_is_other_memory),
         cmocka_unit_test(test_new__machine_has_too_little__no_memory_and_a_line_with_both_sizes),
         cmocka_unit_test(test_new__allocation_fails__no_memory_without_a_leak),
         cmocka_unit_test(test_new__no_addresses__no_memory),

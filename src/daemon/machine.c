@@ -12,6 +12,7 @@
 
 #define PATH_BYTES 4096
 #define TEXT_BYTES 8192
+#define HUGE_PAGE_BYTES (2ull << 20)
 /* A cache that dies takes its contents along; everything else on such a machine starts again cheaply. Not
  * -1000: a daemon that leaks must still be killable. */
 #define OOM_SCORE_ADJ "-900"
@@ -139,6 +140,14 @@ uint64_t ist_machine_available_bytes(const char *root) {
     }
     uint64_t left = cgroups_left(root);
     return left < available ? left : available;
+}
+
+uint64_t ist_machine_reserved_bytes(const char *root) {
+    char directory[PATH_BYTES];
+    snprintf(directory, sizeof(directory), "%s/sys/kernel/mm/hugepages/hugepages-2048kB", root);
+    uint64_t unused = read_number(directory, "free_hugepages");
+    uint64_t promised = read_number(directory, "resv_hugepages");
+    return unused == UINT64_MAX || promised >= unused ? 0 : (unused - promised) * HUGE_PAGE_BYTES;
 }
 
 static uint64_t raise_descriptors(const struct ist_log *log) {

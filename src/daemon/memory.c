@@ -74,10 +74,7 @@ static bool map_huge(uint8_t *at, uint64_t bytes) {
     return false;
 }
 
-static bool map_segment(const struct ist_memory *memory, uint8_t *at, uint64_t bytes) {
-    if (memory->config.huge_pages && map_huge(at, bytes)) {
-        return true;
-    }
+static bool map_pages(const struct ist_memory *memory, uint8_t *at, uint64_t bytes) {
     if (mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED,
              -1, 0) != at) {
         return false;
@@ -117,14 +114,20 @@ static bool populate(struct ist_memory *memory, uint8_t *at, uint64_t bytes) {
     return !stopped(memory);
 }
 
+static bool leaves_margin(uint64_t available, uint64_t bytes) {
+    return available >= IST_MEMORY_MARGIN_BYTES && available - IST_MEMORY_MARGIN_BYTES >= bytes;
+}
+
 /* The next segment after `ready`, up to `target`, cut off the reserved range. */
 static bool add_segment(struct ist_memory *memory, uint64_t ready, uint64_t bytes) {
     char wanted_text[IST_SIZE_TEXT_MAX], available_text[IST_SIZE_TEXT_MAX],
         ready_text[IST_SIZE_TEXT_MAX];
     uint64_t available = memory->config.available_bytes(memory->config.context);
-    bool enough = available >= IST_MEMORY_MARGIN_BYTES && available - IST_MEMORY_MARGIN_BYTES >= bytes;
-    if (enough && map_segment(memory, memory->base + ready, bytes) &&
-        populate(memory, memory->base + ready, bytes)) {
+    bool mapped = memory->config.huge_pages && map_huge(memory->base + ready, bytes);
+    if (!mapped && leaves_margin(available, bytes)) {
+        mapped = map_pages(memory, memory->base + ready, bytes);
+    }
+    if (mapped && populate(memory, memory->base + ready, bytes)) {
         return true;
     }
     if (!stopped(memory)) {
@@ -180,8 +183,11 @@ static void *memory_thread(void *context) {
 
 /* Better one line now than to be killed by the kernel in the middle of the work. */
 static bool machine_has(const struct ist_memory_config *config) {
-    uint64_t available = config->available_bytes(config->context);
-    if (available >= IST_MEMORY_MARGIN_BYTES && available - IST_MEMORY_MARGIN_BYTES >= config->bytes) {
+    uint64_t available = config->available_bytes(config->context), reserved = 0;
+    if (config->huge_pages && config->reserved_bytes != NULL) {
+        reserved = config->reserved_bytes(config->context);
+    }
+    if (reserved >= config->bytes || leaves_margin(available, config->bytes - reserved)) {
         return true;
     }
     char wanted_text[IST_SIZE_TEXT_MAX], available_text[IST_SIZE_TEXT_MAX];

@@ -30,6 +30,8 @@ struct ist_memory_config {
     bool huge_pages; /* reserved ones where there are any, else transparent ones */
     /* How much the machine has left, asked before each segment; from either thread. */
     uint64_t (*available_bytes)(void *context);
+    /* Of huge pages that are set aside and nobody's yet, which is not among that. NULL: none. */
+    uint64_t (*reserved_bytes)(void *context);
     void *context;
     /* A segment is there, and is handed out when this returns; from either thread, in order. NULL: nothing. */
     void (*prepare)(void *context, uint8_t *segment, uint64_t bytes);
