@@ -10,6 +10,7 @@
 
 static const struct ist_announcement two[] = {{"service", "127.0.0.1:22345"}, {"unix", "/run/i.sock"}};
 
+static struct ist_announced announced;
 static char last_line[IST_LOG_LINE_MAX];
 
 static void keep_line(void *context, enum ist_log_level level, uint64_t session, const char *message) {
@@ -43,8 +44,8 @@ static void test_file__writable__replaced_as_a_whole_with_nothing_beside_it(void
     assert_non_null(mkdtemp(directory));
     char path[64];
     snprintf(path, sizeof(path), "%s/ports", directory);
-    assert_int_equal(ist_announce_file(&keeping, path, two, 1), IST_OK);
-    assert_int_equal(ist_announce_file(&keeping, path, two, 2), IST_OK);
+    assert_int_equal(ist_announce_file(&keeping, path, two, 1, &announced), IST_OK);
+    assert_int_equal(ist_announce_file(&keeping, path, two, 2, &announced), IST_OK);
     char text[128] = "";
     FILE *file = fopen(path, "r");
     assert_non_null(file);
@@ -57,7 +58,7 @@ static void test_file__writable__replaced_as_a_whole_with_nothing_beside_it(void
 
 static void test_file__no_such_directory__config_and_a_line_that_names_it(void **state) {
     (void)state;
-    assert_int_equal(ist_announce_file(&keeping, "/nonexistent/ports", two, 2), IST_CONFIG);
+    assert_int_equal(ist_announce_file(&keeping, "/nonexistent/ports", two, 2, &announced), IST_CONFIG);
     assert_non_null(strstr(last_line, "/nonexistent/ports"));
 }
 
@@ -67,7 +68,25 @@ static void test_file__target_is_a_directory__config_and_nothing_left_beside(voi
     assert_non_null(mkdtemp(directory));
     char path[64];
     snprintf(path, sizeof(path), "%s/.", directory);
-    assert_int_equal(ist_announce_file(&keeping, path, two, 2), IST_CONFIG);
+    assert_int_equal(ist_announce_file(&keeping, path, two, 2, &announced), IST_CONFIG);
+    assert_int_equal(rmdir(directory), 0);
+}
+
+/* One that drains must not take away what its successor has written. */
+static void test_remove__own_file__and_not_anothers(void **state) {
+    (void)state;
+    char directory[] = "/tmp/ist-announce-XXXXXX";
+    struct ist_announced successor;
+    assert_non_null(mkdtemp(directory));
+    char path[64];
+    snprintf(path, sizeof(path), "%s/ports", directory);
+    assert_int_equal(ist_announce_file(&keeping, path, two, 1, &announced), IST_OK);
+    assert_int_equal(ist_announce_file(&keeping, path, two, 2, &successor), IST_OK);
+    ist_announce_remove(path, &announced);
+    assert_int_equal(access(path, F_OK), 0);
+    ist_announce_remove(path, &successor);
+    assert_int_equal(access(path, F_OK), -1);
+    ist_announce_remove(path, &successor);
     assert_int_equal(rmdir(directory), 0);
 }
 
@@ -76,7 +95,7 @@ static void test_file__path_too_long__config(void **state) {
     char path[8192];
     memset(path, 'x', sizeof(path) - 1);
     path[sizeof(path) - 1] = '\0';
-    assert_int_equal(ist_announce_file(&keeping, path, two, 2), IST_CONFIG);
+    assert_int_equal(ist_announce_file(&keeping, path, two, 2, &announced), IST_CONFIG);
 }
 
 int main(void) {
@@ -87,6 +106,7 @@ int main(void) {
         cmocka_unit_test(test_file__no_such_directory__config_and_a_line_that_names_it),
         cmocka_unit_test(test_file__target_is_a_directory__config_and_nothing_left_beside),
         cmocka_unit_test(test_file__path_too_long__config),
+        cmocka_unit_test(test_remove__own_file__and_not_anothers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 void ist_announce_log(const struct ist_log *log, const struct ist_announcement *announcements,
@@ -29,7 +30,9 @@ static bool write_lines(FILE *file, const struct ist_announcement *announcements
 }
 
 enum ist_status ist_announce_file(const struct ist_log *log, const char *path,
-                                  const struct ist_announcement *announcements, size_t count) {
+                                  const struct ist_announcement *announcements, size_t count,
+                                  struct ist_announced *announced) {
+    struct stat made;
     char beside[PATH_MAX];
     int length = snprintf(beside, sizeof(beside), "%s.%ld", path, (long)getpid());
     if (length < 0 || (size_t)length >= sizeof(beside)) {
@@ -40,7 +43,7 @@ enum ist_status ist_announce_file(const struct ist_log *log, const char *path,
     if (file == NULL) {
         goto no_file;
     }
-    bool written = write_lines(file, announcements, count);
+    bool written = fstat(fileno(file), &made) == 0 && write_lines(file, announcements, count);
     written = fclose(file) == 0 && written;
     if (!written || rename(beside, path) != 0) {
         int saved = errno;
@@ -48,9 +51,18 @@ enum ist_status ist_announce_file(const struct ist_log *log, const char *path,
         errno = saved;
         goto no_file;
     }
+    *announced = (struct ist_announced){.device = made.st_dev, .inode = made.st_ino};
     return IST_OK;
 
 no_file:
     ist_log_error(log, 0, "cannot write the port file %s: %s", path, strerror(errno));
     return IST_CONFIG;
+}
+
+void ist_announce_remove(const char *path, const struct ist_announced *announced) {
+    struct stat found;
+    if (lstat(path, &found) == 0 && found.st_dev == announced->device &&
+        found.st_ino == announced->inode) {
+        (void)unlink(path);
+    }
 }

@@ -57,6 +57,7 @@ struct daemon {
     struct ist_control *control;
     struct ist_loop *loop;
     struct ist_admin *admin;
+    struct ist_announced announced; /* the port file, if there is to be one */
 };
 
 static uint64_t round_down(uint64_t bytes, uint64_t unit) {
@@ -68,6 +69,11 @@ static uint64_t available_bytes(void *context) {
     return ist_machine_available_bytes("");
 }
 
+static uint64_t reserved_bytes(void *context) {
+    (void)context;
+    return ist_machine_reserved_bytes("");
+}
+
 /* How large the pool is, and may get; and in which units, as small as its size allows. */
 static void size_pool(struct daemon *daemon) {
     const struct ist_config *config = daemon->config;
@@ -75,6 +81,7 @@ static void size_pool(struct daemon *daemon) {
     if (config->auto_increase) {
         uint64_t available = available_bytes(NULL);
         uint64_t possible = available - (uint64_t)((double)available * LEFT_TO_OTHERS_SHARE);
+        possible += config->hugepages ? reserved_bytes(NULL) : 0;
         uint64_t wanted = config->max_pool_bytes != 0 ? config->max_pool_bytes : possible;
         max = wanted > max ? wanted : max;
     }
@@ -152,6 +159,7 @@ static enum ist_status make_pool(struct daemon *daemon) {
                                                     .segment_bytes = IST_MEMORY_SEGMENT_BYTES,
                                                     .huge_pages = daemon->config->hugepages,
                                                     .available_bytes = available_bytes,
+                                                    .reserved_bytes = reserved_bytes,
                                                     .prepare = prepare_segment,
                                                     .prepare_context = daemon,
                                                     .alloc = ist_alloc_system(),
@@ -359,7 +367,8 @@ static enum ist_status announce(struct daemon *daemon) {
         all[count++] = (struct ist_announcement){.kind = "manage", .address = address};
     }
     if (daemon->config->port_file != NULL) {
-        enum ist_status status = ist_announce_file(&daemon->log, daemon->config->port_file, all, count);
+        enum ist_status status =
+            ist_announce_file(&daemon->log, daemon->config->port_file, all, count, &daemon->announced);
         if (status != IST_OK) {
             return status;
         }
@@ -430,7 +439,7 @@ static int daemon_run(const struct ist_config *config) {
     if (status == IST_OK) {
         drained = ist_loop_run(daemon.loop);
         if (config->port_file != NULL) {
-            (void)unlink(config->port_file);
+            ist_announce_remove(config->port_file, &daemon.announced);
         }
     }
     daemon_stop(&daemon);
