@@ -138,10 +138,15 @@ static bool post(struct ibv_send_wr *request) {
     return false;
 }
 
+/* Each in a place of its own: those before may not have left. */
+#define PLACES 512u
+#define PLACE_BYTES 4096u
+
 static bool post_message(const void *bytes, uint32_t count, uint32_t credits) {
-    memcpy(f.memory, bytes, count);
-    struct ibv_sge piece = {
-        .addr = (uintptr_t)f.memory, .length = count, .lkey = f.processes[0].region.lkey};
+    static unsigned next;
+    uint8_t *at = f.memory + next++ % PLACES * PLACE_BYTES;
+    memcpy(at, bytes, count);
+    struct ibv_sge piece = {.addr = (uintptr_t)at, .length = count, .lkey = f.processes[0].region.lkey};
     struct ibv_send_wr request = {.sg_list = &piece,
                                   .num_sge = count > 0,
                                   .opcode = IBV_WR_SEND_WITH_IMM,
@@ -288,15 +293,21 @@ static void test_block__not_registered_and_replies_not_taken__own_session_ends(v
     assert_villain_ends();
 }
 
+static uint64_t pings_answered(void) {
+    struct ist_stats stats;
+    ist_engine_stats(f.engine, &stats);
+    return stats.requests[IST_OP_PING][ist_stats_status_index(IST_OK)];
+}
+
 /* How long it waits for a last reply to leave is no matter of what time of the day it is. */
 static void test_last_reply__not_taken_and_the_wall_clock_is_put_back__own_session_ends(void **state) {
     (void)state;
     static const uint8_t garbage[] = "garbage";
     const struct ist_queue_pair *queue_pair = villain->server->queue_pair;
-    for (uint64_t id = 1; ist_queue_pair_outstanding(queue_pair) == 0;
-         id++) { /* until it has no buffers */
+    for (uint64_t id = 1; ist_queue_pair_outstanding(queue_pair) == 0; id++) { /* it has buffers */
         assert_true(id < 40 && post_ping(id, UINT32_MAX));
-        for (unsigned i = 0; i < 20; i++) {
+        turn_until(pings_answered() == id);
+        for (unsigned i = 0; i < 2000 && ist_queue_pair_outstanding(queue_pair) > 0; i++) {
             turn();
         }
     }
