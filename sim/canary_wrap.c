@@ -1,5 +1,6 @@
 /* The canaries that live inside the engine and the store: ld's --wrap sends the calls of these functions from one
- * object to another through here (see the Makefile), in this program alone. Without a canary each passes on. */
+ * object to another through here (see the Makefile), in this program alone. Without a canary each passes on; those of the
+ * store tell what they did to sim/holds.h. */
 #include "sim/canary.h"
 
 #include <string.h>
