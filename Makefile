@@ -458,7 +458,7 @@ check-rxe: ## the tests that want a real kernel's soft-RoCE, and those of the ha
 rxe-kernel: ## build the kernel that makes these runs fast: some minutes, once a machine
 	@DEPS=$(DEPS) ci/rxe/kernel
 
-ROOMS_MUTATED ?= store,engine
+ROOMS_MUTATED ?= store,engine,wire,verbs
 COUNT ?= 200
 SEED ?= 1
 .PHONY: mutants torture tsan
