@@ -278,6 +278,21 @@ static void test_free__buffers__are_mapped_no_more(void **state) {
     assert_int_equal(mincore(buffer, 1, &resident), -1);
 }
 
+/* The card does not come back for the bytes of a short message. */
+static void test_flush__short_message__its_bytes_leave_at_once(void **state) {
+    (void)state;
+    struct ist_completion_event event;
+    connect_both();
+    uint8_t *message = ist_queue_pair_message(f.side[0].queue_pair);
+    message[0] = 's';
+    ist_queue_pair_add_message(f.side[0].queue_pair, 1);
+    assert_int_equal(ist_queue_pair_flush(f.side[0].queue_pair), IST_OK);
+    message[0] = 'x';
+    ist_hca_run(f.hca, UINT64_MAX);
+    assert_int_equal(ist_completion_poll(f.side[1].completion, &event, 1), 1);
+    assert_int_equal(*ist_completion_buffer(f.side[1].completion, event.buffer), 's');
+}
+
 static void test_flush__half_of_the_credits_owed__are_sent(void **state) {
     (void)state;
     struct ist_completion_event event;
@@ -469,6 +484,7 @@ int main(void) {
         TEST(test_enter__nth_buffer_cannot_be_posted__the_next_one_posts_it),
         TEST(test_give_back__cannot_be_posted__told),
         TEST(test_free__buffers__are_mapped_no_more),
+        TEST(test_flush__short_message__its_bytes_leave_at_once),
         TEST(test_flush__half_of_the_credits_owed__are_sent),
         TEST(test_flush__one_credit_in_all__is_sent_at_once),
         TEST(test_flush__no_room_for_credits__the_works_go_alone),

@@ -2,8 +2,10 @@
 #include "tests/support.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "verbs/gid.h"
@@ -98,6 +100,24 @@ static void test_gid_source__another_address__not_the_loopback_one(void **state)
                 (memcmp(source, mapped_loopback, 16) != 0 && memcmp(source, mapped_loopback, 12) == 0));
 }
 
+static bool has_ipv6(void) {
+    const struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    int fd = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool good = fd >= 0 && bind(fd, (const struct sockaddr *)&address, sizeof(address)) == 0;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return good;
+}
+
+static void test_gid_source__loopback_ipv6__itself_where_there_is_one(void **state) {
+    (void)state;
+    static const uint8_t loopback[16] = {[15] = 1};
+    uint8_t source[16] = {0};
+    assert_int_equal(ist_gid_source(loopback, source), has_ipv6());
+    assert_true(!has_ipv6() || memcmp(source, loopback, 16) == 0);
+}
+
 /* Without a descriptor to ask with there is no answer; that descriptor 0 is free is no reason. */
 static void test_gid_source__descriptors_run_out_or_begin_at_zero__none_or_the_answer(void **state) {
     (void)state;
@@ -130,6 +150,7 @@ int main(void) {
         cmocka_unit_test(test_gid_choose__a_hint__overrides_or_is_missing),
         cmocka_unit_test(test_gid_source__loopback__itself),
         cmocka_unit_test(test_gid_source__descriptors_run_out_or_begin_at_zero__none_or_the_answer),
+        cmocka_unit_test(test_gid_source__loopback_ipv6__itself_where_there_is_one),
         cmocka_unit_test(test_gid_source__another_address__not_the_loopback_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -307,6 +307,17 @@ static void test_connect__device_refuses__device_and_broken(void **state) {
     }
 }
 
+/* A completion of a dead queue pair that had the number before. */
+static void test_retire__more_than_was_posted__broken(void **state) {
+    (void)state;
+    open_roce();
+    const struct ist_queue_pair_end end = peer();
+    connect_to(&end);
+    assert_int_equal(ist_queue_pair_retire(f.queue_pair, 1), 0);
+    assert_false(ist_queue_pair_is_ready(f.queue_pair));
+    assert_int_equal(ist_queue_pair_outstanding(f.queue_pair), 0);
+}
+
 static void test_new__device_has_no_room_for_inline_bytes__goes_without(void **state) {
     (void)state;
     struct ist_hca_device_config about;
@@ -427,6 +438,7 @@ int main(void) {
         TEST(test_end_is_valid__infiniband__lids_of_one_port),
         TEST(test_connect__nobody_answers__peer_and_broken),
         TEST(test_connect__device_refuses__device_and_broken),
+        TEST(test_retire__more_than_was_posted__broken),
         TEST(test_new__device_has_no_room_for_inline_bytes__goes_without),
         TEST(test_register__up_to_the_limit__then_too_big),
         TEST(test_flush__device_takes_a_part__that_part_is_outstanding),
