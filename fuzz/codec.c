@@ -60,14 +60,15 @@ static void check_endpoint(struct ist_span body) {
     if (ist_codec_decode_endpoint(body, &end) != IST_OK) {
         return;
     }
-    IST_ASSERT(end.status != IST_OK || (end.queue_pair < 1u << 24 && end.packet_number < 1u << 24));
+    IST_ASSERT(end.status != IST_OK || (end.end.number < 1u << 24 && end.end.packet_number < 1u << 24));
     IST_ASSERT(ist_codec_encode_endpoint(&end, out, sizeof(out), &written) == IST_OK);
     IST_ASSERT(ist_codec_decode_endpoint(ist_span_of(out, written), &again) == IST_OK);
-    IST_ASSERT(again.status == end.status && again.queue_pair == end.queue_pair);
-    IST_ASSERT(again.packet_number == end.packet_number && again.lid == end.lid);
-    IST_ASSERT(memcmp(again.gid, end.gid, IST_GID_BYTES) == 0 && again.mtu_bytes == end.mtu_bytes);
-    IST_ASSERT(again.reads == end.reads && again.messages == end.messages);
-    IST_ASSERT(again.message_bytes == end.message_bytes);
+    const struct ist_queue_pair_end *a = &end.end, *b = &again.end;
+    IST_ASSERT(again.status == end.status && b->number == a->number);
+    IST_ASSERT(b->packet_number == a->packet_number && b->lid == a->lid);
+    IST_ASSERT(memcmp(b->gid, a->gid, IST_GID_BYTES) == 0 && b->mtu_bytes == a->mtu_bytes);
+    IST_ASSERT(b->reads == a->reads && b->messages == a->messages);
+    IST_ASSERT(b->message_bytes == a->message_bytes);
 }
 
 struct keys {
@@ -217,16 +218,16 @@ static void seed_hellos(fuzz_seed_fn seed) {
     IST_ASSERT(ist_codec_encode_hello_reply(&reply, out + 1, sizeof(out) - 1, &written) == IST_OK);
     seed("hello_reply", out, 1 + written);
     out[0] = ENDPOINT;
-    const struct ist_endpoint end = {
-        .queue_pair = 0x123456,
-        .packet_number = 0xabcdef,
-        .gid = {0xfe, 0x80, [15] = 1},
-        .lid = 3,
-        .mtu_bytes = 4096,
-        .reads = 16,
-        .messages = 8,
-        .message_bytes = 8192,
-    };
+    const struct ist_endpoint end = {.end = {
+                                         .number = 0x123456,
+                                         .packet_number = 0xabcdef,
+                                         .gid = {0xfe, 0x80, [15] = 1},
+                                         .lid = 3,
+                                         .mtu_bytes = 4096,
+                                         .reads = 16,
+                                         .messages = 8,
+                                         .message_bytes = 8192,
+                                     }};
     IST_ASSERT(ist_codec_encode_endpoint(&end, out + 1, sizeof(out) - 1, &written) == IST_OK);
     seed("endpoint", out, 1 + written);
     const struct ist_endpoint none = {.status = IST_NO_SPACE};

@@ -143,13 +143,13 @@ static void say_stat(struct bytes *out, const struct heard *heard) {
 }
 
 static void say_endpoint(struct bytes *out, const struct heard *heard, uint8_t how) {
-    const struct ist_endpoint end = {.queue_pair = 77,
-                                     .packet_number = 1,
-                                     .gid = {0xfe, 0x80, [15] = 1},
-                                     .mtu_bytes = 1024,
-                                     .reads = 4,
-                                     .messages = 8,
-                                     .message_bytes = 4096};
+    const struct ist_endpoint end = {.end = {.number = 77,
+                                             .packet_number = 1,
+                                             .gid = {0xfe, 0x80, [15] = 1},
+                                             .mtu_bytes = 1024,
+                                             .reads = 4,
+                                             .messages = 8,
+                                             .message_bytes = 4096}};
     const struct ist_endpoint none = {.status = IST_DEVICE};
     uint8_t body[IST_CODEC_ENDPOINT_BYTES];
     size_t written;
@@ -240,13 +240,13 @@ static void begin(struct play *play, bool choice) {
 
 /* What an edge would do next on the way to OPEN. */
 static void go_on(struct play *play, uint8_t how) {
-    static const struct ist_endpoint own = {.queue_pair = 5,
-                                            .packet_number = 6,
-                                            .gid = {0xfe, 0x80, [15] = 9},
-                                            .mtu_bytes = 1024,
-                                            .reads = 4,
-                                            .messages = 8,
-                                            .message_bytes = 4096};
+    static const struct ist_endpoint own = {.end = {.number = 5,
+                                                    .packet_number = 6,
+                                                    .gid = {0xfe, 0x80, [15] = 9},
+                                                    .mtu_bytes = 1024,
+                                                    .reads = 4,
+                                                    .messages = 8,
+                                                    .message_bytes = 4096}};
     struct ist_exchange *exchange = play->talk.exchange;
     enum ist_exchange_state state = ist_exchange_state(exchange);
     if (state == IST_EXCHANGE_CHOICE && how % 2 == 1) {

@@ -38,15 +38,15 @@ static size_t write_hello(struct fuzz_input *choices, uint8_t *body, size_t room
 }
 
 static size_t write_endpoint(struct fuzz_input *choices, uint8_t *body, size_t room) {
-    const struct ist_endpoint end = {
-        .queue_pair = 1 + fuzz_u16(choices),
-        .packet_number = fuzz_u16(choices),
-        .gid = {0xfe, 0x80, [15] = fuzz_u8(choices)},
-        .mtu_bytes = 1024,
-        .reads = 1 + fuzz_u8(choices) % 16u,
-        .messages = 4,
-        .message_bytes = 4096,
-    };
+    const struct ist_endpoint end = {.end = {
+                                         .number = 1 + fuzz_u16(choices),
+                                         .packet_number = fuzz_u16(choices),
+                                         .gid = {0xfe, 0x80, [15] = fuzz_u8(choices)},
+                                         .mtu_bytes = 1024,
+                                         .reads = 1 + fuzz_u8(choices) % 16u,
+                                         .messages = 4,
+                                         .message_bytes = 4096,
+                                     }};
     size_t written;
     IST_ASSERT(ist_codec_encode_endpoint(&end, body, room, &written) == IST_OK);
     return written;

@@ -164,15 +164,15 @@ static void slot_connect(struct play *play, struct slot *slot, uint8_t how) {
     if ((wants(slot) & IST_WANT_CONNECT) == 0) {
         return;
     }
-    IST_ASSERT(ist_session_peer(slot->session)->queue_pair < 1u << 24);
+    IST_ASSERT(ist_session_peer(slot->session)->end.number < 1u << 24);
     const struct ist_endpoint none = {.status = how % 2 == 0 ? IST_NO_SPACE : IST_DEVICE};
-    const struct ist_endpoint own = {.queue_pair = 5,
-                                     .packet_number = 6,
-                                     .gid = {0xfe, 0x80, [15] = 9},
-                                     .mtu_bytes = 1024,
-                                     .reads = 4,
-                                     .messages = 8,
-                                     .message_bytes = 4096};
+    const struct ist_endpoint own = {.end = {.number = 5,
+                                             .packet_number = 6,
+                                             .gid = {0xfe, 0x80, [15] = 9},
+                                             .mtu_bytes = 1024,
+                                             .reads = 4,
+                                             .messages = 8,
+                                             .message_bytes = 4096}};
     ist_session_connected(slot->session, how < 128 ? &own : &none, play->world.now_ns);
     world_check(&play->world);
     edge_copy(&play->world, slot->session);

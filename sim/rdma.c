@@ -348,20 +348,6 @@ static void on_linger(void *owner) {
 
 /* ---- making ------------------------------------------------------------------------------------------ */
 
-static struct ist_queue_pair_end end_of(const struct ist_endpoint *endpoint) {
-    struct ist_queue_pair_end end = {
-        .number = endpoint->queue_pair,
-        .packet_number = endpoint->packet_number,
-        .lid = endpoint->lid,
-        .mtu_bytes = endpoint->mtu_bytes,
-        .reads = endpoint->reads,
-        .messages = endpoint->messages,
-        .message_bytes = endpoint->message_bytes,
-    };
-    memcpy(end.gid, endpoint->gid, sizeof(end.gid));
-    return end;
-}
-
 static enum ist_status make_queue_pair(struct sim_rdma_connection *connection, uint64_t id,
                                        const struct ist_queue_pair_end *peer) {
     struct sim_rdma_host *host = connection->host;
@@ -389,35 +375,23 @@ static enum ist_status make_queue_pair(struct sim_rdma_connection *connection, u
 struct sim_rdma_connection *sim_rdma_connect(struct sim_rdma_host *host, void *owner, uint64_t id,
                                              const struct ist_endpoint *peer,
                                              struct ist_endpoint *own) {
-    const struct ist_queue_pair_end end = end_of(peer);
     *own = (struct ist_endpoint){.status = IST_DEVICE};
     if (host->device == NULL || host->is_down || host->is_dead) {
         return NULL;
     }
-    if (!ist_queue_pair_end_is_valid(host->device, &end)) {
+    if (!ist_queue_pair_end_is_valid(host->device, &peer->end)) {
         sim_fail(&host->server->world->journal, "a client says what its queue pair cannot be");
     }
     struct sim_rdma_connection *new = sim_memory_new(1, sizeof(*new));
     new->edge.run = run_edge;
     new->host = host;
     new->owner = owner;
-    if (make_queue_pair(new, id, &end) != IST_OK) {
+    if (make_queue_pair(new, id, &peer->end) != IST_OK) {
         free(new);
         return NULL;
     }
-    struct ist_queue_pair_end mine;
-    ist_queue_pair_end(new->queue_pair, &mine);
-    *own = (struct ist_endpoint){
-        .status = IST_OK,
-        .queue_pair = mine.number,
-        .packet_number = mine.packet_number,
-        .lid = mine.lid,
-        .mtu_bytes = mine.mtu_bytes,
-        .reads = mine.reads,
-        .messages = mine.messages,
-        .message_bytes = mine.message_bytes,
-    };
-    memcpy(own->gid, mine.gid, sizeof(own->gid));
+    own->status = IST_OK;
+    ist_queue_pair_end(new->queue_pair, &own->end);
     new->next = host->first;
     if (host->first != NULL) {
         host->first->previous = new;

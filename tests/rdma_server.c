@@ -219,7 +219,7 @@ struct process *process_of(const struct client *client) {
 }
 
 struct ibv_qp *server_queue_pair(const struct client *client) {
-    struct ibv_qp *qp = ist_hca_find_qp(f.hca, client->own.queue_pair);
+    struct ibv_qp *qp = ist_hca_find_qp(f.hca, client->own.end.number);
     assert_non_null(qp);
     return qp;
 }
@@ -279,16 +279,8 @@ void client_make(struct client *client, struct ist_endpoint *endpoint) {
     const struct ist_queue_pair_config config = {
         .completion = client->completion, .remote_access = true, .packet_number = 77};
     assert_int_equal(ist_queue_pair_new(&config, &client->queue_pair), IST_OK);
-    struct ist_queue_pair_end end;
-    ist_queue_pair_end(client->queue_pair, &end);
-    *endpoint = (struct ist_endpoint){.queue_pair = end.number,
-                                      .packet_number = end.packet_number,
-                                      .lid = end.lid,
-                                      .mtu_bytes = end.mtu_bytes,
-                                      .reads = end.reads,
-                                      .messages = end.messages,
-                                      .message_bytes = end.message_bytes};
-    memcpy(endpoint->gid, end.gid, sizeof(endpoint->gid));
+    *endpoint = (struct ist_endpoint){.status = IST_OK};
+    ist_queue_pair_end(client->queue_pair, &endpoint->end);
     client->own.status = IST_AGAIN;
 }
 
@@ -312,15 +304,7 @@ enum ist_status client_finish(struct client *client) {
         assert_null(client->server);
         return own->status;
     }
-    struct ist_queue_pair_end server = {.number = own->queue_pair,
-                                        .packet_number = own->packet_number,
-                                        .lid = own->lid,
-                                        .mtu_bytes = own->mtu_bytes,
-                                        .reads = own->reads,
-                                        .messages = own->messages,
-                                        .message_bytes = own->message_bytes};
-    memcpy(server.gid, own->gid, sizeof(server.gid));
-    assert_int_equal(ist_queue_pair_connect(client->queue_pair, &server), IST_OK);
+    assert_int_equal(ist_queue_pair_connect(client->queue_pair, &own->end), IST_OK);
     return IST_OK;
 }
 

@@ -130,22 +130,9 @@ static void make_queue_pair(const struct ist_endpoint *peer, struct ist_endpoint
     assert_int_equal(ist_completion_new(&completion_config, &s.completion), IST_OK);
     const struct ist_queue_pair_config config = {.completion = s.completion, .packet_number = 9};
     assert_int_equal(ist_queue_pair_new(&config, &s.queue_pair), IST_OK);
-    struct ist_queue_pair_end end = {.number = peer->queue_pair,
-                                     .packet_number = peer->packet_number,
-                                     .mtu_bytes = peer->mtu_bytes,
-                                     .reads = peer->reads,
-                                     .messages = peer->messages,
-                                     .message_bytes = peer->message_bytes};
-    memcpy(end.gid, peer->gid, sizeof(end.gid));
-    assert_int_equal(ist_queue_pair_connect(s.queue_pair, &end), IST_OK);
-    ist_queue_pair_end(s.queue_pair, &end);
-    *own = (struct ist_endpoint){.queue_pair = end.number,
-                                 .packet_number = end.packet_number,
-                                 .mtu_bytes = end.mtu_bytes,
-                                 .reads = end.reads,
-                                 .messages = end.messages,
-                                 .message_bytes = end.message_bytes};
-    memcpy(own->gid, end.gid, sizeof(own->gid));
+    assert_int_equal(ist_queue_pair_connect(s.queue_pair, &peer->end), IST_OK);
+    *own = (struct ist_endpoint){.status = IST_OK};
+    ist_queue_pair_end(s.queue_pair, &own->end);
 }
 
 static bool answer_connect(void) {
@@ -159,10 +146,11 @@ static bool answer_connect(void) {
     if (s.trick != CONNECT_REFUSED) {
         make_queue_pair(&peer, &own);
     }
-    own.reads = s.trick == CONNECT_NO_READS ? 0 : own.reads;
-    own.message_bytes = s.trick == CONNECT_SMALL_MESSAGES ? 255 : own.message_bytes;
+    struct ist_queue_pair_end *end = &own.end;
+    end->reads = s.trick == CONNECT_NO_READS ? 0 : end->reads;
+    end->message_bytes = s.trick == CONNECT_SMALL_MESSAGES ? 255 : end->message_bytes;
     if (s.trick == CONNECT_NO_GID) {
-        memset(own.gid, 0, sizeof(own.gid));
+        memset(end->gid, 0, sizeof(end->gid));
     }
     size_t written;
     assert_int_equal(

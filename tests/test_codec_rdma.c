@@ -9,14 +9,14 @@
 #define GID_TAG 0x22 /* field 4, with a length */
 
 static const struct ist_endpoint good = {.status = IST_OK,
-                                         .queue_pair = 0xffffff,
-                                         .packet_number = 0xffffff,
-                                         .gid = {0xfe, 0x80, [7] = 7, [15] = 15},
-                                         .lid = 0xffff,
-                                         .mtu_bytes = 4096,
-                                         .reads = 16,
-                                         .messages = 32,
-                                         .message_bytes = 4096};
+                                         .end = {.number = 0xffffff,
+                                                 .packet_number = 0xffffff,
+                                                 .gid = {0xfe, 0x80, [7] = 7, [15] = 15},
+                                                 .lid = 0xffff,
+                                                 .mtu_bytes = 4096,
+                                                 .reads = 16,
+                                                 .messages = 32,
+                                                 .message_bytes = 4096}};
 
 /* In memory of just its length, behind which nothing may be read. */
 static enum ist_status decode(const uint8_t *body, size_t bytes, struct ist_endpoint *endpoint) {
@@ -40,34 +40,34 @@ static void test_endpoint__largest_numbers__the_same(void **state) {
     memset(&endpoint, 0xaa, sizeof(endpoint));
     assert_int_equal(pass_on(&good, &endpoint), IST_OK);
     assert_int_equal(endpoint.status, IST_OK);
-    assert_int_equal(endpoint.queue_pair, good.queue_pair);
-    assert_int_equal(endpoint.packet_number, good.packet_number);
-    assert_memory_equal(endpoint.gid, good.gid, sizeof(good.gid));
-    assert_int_equal(endpoint.lid, good.lid);
-    assert_int_equal(endpoint.mtu_bytes, good.mtu_bytes);
-    assert_int_equal(endpoint.reads, good.reads);
-    assert_int_equal(endpoint.messages, good.messages);
-    assert_int_equal(endpoint.message_bytes, good.message_bytes);
+    assert_int_equal(endpoint.end.number, good.end.number);
+    assert_int_equal(endpoint.end.packet_number, good.end.packet_number);
+    assert_memory_equal(endpoint.end.gid, good.end.gid, sizeof(good.end.gid));
+    assert_int_equal(endpoint.end.lid, good.end.lid);
+    assert_int_equal(endpoint.end.mtu_bytes, good.end.mtu_bytes);
+    assert_int_equal(endpoint.end.reads, good.end.reads);
+    assert_int_equal(endpoint.end.messages, good.end.messages);
+    assert_int_equal(endpoint.end.message_bytes, good.end.message_bytes);
 }
 
 static void test_endpoint__no_gid__zeros(void **state) {
     (void)state;
-    static const uint8_t nowhere[sizeof(good.gid)];
+    static const uint8_t nowhere[sizeof(good.end.gid)];
     struct ist_endpoint endpoint, none = good;
-    memset(none.gid, 0, sizeof(none.gid));
+    memset(none.end.gid, 0, sizeof(none.end.gid));
     none.status = IST_DEVICE;
     assert_int_equal(pass_on(&none, &endpoint), IST_OK);
     assert_int_equal(endpoint.status, IST_DEVICE);
-    assert_memory_equal(endpoint.gid, nowhere, sizeof(nowhere));
+    assert_memory_equal(endpoint.end.gid, nowhere, sizeof(nowhere));
 }
 
 static void test_endpoint__numbers_that_cannot_be__protocol(void **state) {
     (void)state;
     struct ist_endpoint endpoint, wrong = good;
-    wrong.queue_pair++;
+    wrong.end.number++;
     assert_int_equal(pass_on(&wrong, &endpoint), IST_PROTOCOL);
     wrong = good;
-    wrong.packet_number++;
+    wrong.end.packet_number++;
     assert_int_equal(pass_on(&wrong, &endpoint), IST_PROTOCOL);
     /* a LID is of 16 bits in the struct: field 5, 65536 */
     static const uint8_t lid[] = {0x28, 0x80, 0x80, 0x04};

@@ -227,7 +227,7 @@ static void have_no_queue_pair_left(int fd) {
 
 /* An end that nobody can connect to: no GID, no messages. */
 static void have_an_end_that_cannot_be(int fd) {
-    const struct ist_endpoint end = {.queue_pair = 5};
+    const struct ist_endpoint end = {.end = {.number = 5}};
     uint8_t body[IST_CODEC_ENDPOINT_BYTES];
     size_t written;
     answer_hello(fd, IST_OK);
@@ -296,7 +296,7 @@ static void chatter(int fd) {
         recv(server, bytes, 1, MSG_PEEK) == 1) {
         house_park();
         (void)pass_on(server, fd, bytes, sizeof(bytes));
-        const struct ibv_qp *qp = ist_hca_find_qp(house_hca(), end.queue_pair);
+        const struct ibv_qp *qp = ist_hca_find_qp(house_hca(), end.end.number);
         while (qp != NULL && *(const volatile enum ibv_qp_state *)&qp->state != IBV_QPS_RTS) {
             sched_yield();
         }

@@ -22,13 +22,13 @@ static struct {
     struct bytes out;
 } f;
 
-static const struct ist_endpoint own = {.queue_pair = 7,
-                                        .packet_number = 8,
-                                        .gid = {1},
-                                        .mtu_bytes = 1024,
-                                        .reads = 1,
-                                        .messages = 4,
-                                        .message_bytes = 512};
+static const struct ist_endpoint own = {.end = {.number = 7,
+                                                .packet_number = 8,
+                                                .gid = {1},
+                                                .mtu_bytes = 1024,
+                                                .reads = 1,
+                                                .messages = 4,
+                                                .message_bytes = 512}};
 
 static int setup(void **state) {
     (void)state;

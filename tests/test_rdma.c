@@ -308,12 +308,12 @@ static void test_messages__a_buffer_cannot_be_posted_again__all_sessions_end(voi
     f.clients[0].stalls = f.clients[1].stalls = true; /* the first to post is the server */
     turn_until(f.clients[0].ended == 1 && f.clients[1].ended == 1);
     struct ist_rdma_connection *connection;
-    const struct ist_endpoint peer = {.queue_pair = 1,
-                                      .gid = {1},
-                                      .mtu_bytes = 1024,
-                                      .reads = 1,
-                                      .messages = 1,
-                                      .message_bytes = 512};
+    const struct ist_endpoint peer = {.end = {.number = 1,
+                                              .gid = {1},
+                                              .mtu_bytes = 1024,
+                                              .reads = 1,
+                                              .messages = 1,
+                                              .message_bytes = 512}};
     assert_int_equal(ist_rdma_connect(f.rdma, &f, 1, &peer, &connection), IST_DEVICE);
 }
 
@@ -329,7 +329,7 @@ static void test_connect__more_than_there_is_room_for__no_space(void **state) {
 
 static void test_connect__endpoint_that_cannot_be__invalid(void **state) {
     (void)state;
-    const struct ist_endpoint peer = {.queue_pair = 5, .mtu_bytes = 4096, .messages = 0};
+    const struct ist_endpoint peer = {.end = {.number = 5, .mtu_bytes = 4096, .messages = 0}};
     struct ist_rdma_connection *connection;
     assert_int_equal(ist_rdma_connect(f.rdma, &f, 1, &peer, &connection), IST_INVALID);
     assert_int_equal(ist_rdma_connections(f.rdma), 0);

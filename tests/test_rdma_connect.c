@@ -124,7 +124,7 @@ static void test_disconnect__while_waiting_for_a_thread__forgotten(void **state)
 static void ask_elsewhere(struct client *client, uint8_t number) {
     struct ist_endpoint elsewhere;
     client_make(client, &elsewhere);
-    elsewhere.gid[sizeof(elsewhere.gid) - 1] = number;
+    elsewhere.end.gid[sizeof(elsewhere.end.gid) - 1] = number;
     assert_int_equal(ist_rdma_connect(f.rdma, client, 1, &elsewhere, &client->server), IST_OK);
 }
 

@@ -89,13 +89,13 @@ static void test_infiniband__another_lid__new_clients_hear_of_it(void **state) {
     (void)state;
     setup_with((struct rdma_server_options){.seed = 4, .is_infiniband = true});
     client_begin(&f.clients[0]);
-    assert_int_equal(f.clients[0].own.lid, 1);
+    assert_int_equal(f.clients[0].own.end.lid, 1);
     ist_hca_set_lid(server(), 1, 500);
     for (int i = 0; i < 10; i++) {
         turn();
     }
     client_begin(&f.clients[1]);
-    assert_int_equal(f.clients[1].own.lid, 500);
+    assert_int_equal(f.clients[1].own.end.lid, 500);
     put_and_get(&f.clients[1]);
 }
 
@@ -106,12 +106,12 @@ static void test_infiniband__ends_that_cannot_be__invalid(void **state) {
     struct ist_endpoint peer;
     client_make(&f.clients[0], &peer);
     const struct ist_endpoint good = peer;
-    peer.lid = 0;
+    peer.end.lid = 0;
     assert_int_equal(ist_rdma_connect(f.rdma, &f, 1, &peer, &connection), IST_INVALID);
-    peer.lid = 0xc000; /* multicast */
+    peer.end.lid = 0xc000; /* multicast */
     assert_int_equal(ist_rdma_connect(f.rdma, &f, 1, &peer, &connection), IST_INVALID);
     peer = good;
-    memset(peer.gid, 0, sizeof(peer.gid));
+    memset(peer.end.gid, 0, sizeof(peer.end.gid));
     assert_int_equal(ist_rdma_connect(f.rdma, &f, 1, &peer, &connection), IST_INVALID);
     assert_int_equal(ist_rdma_connections(f.rdma), 0);
 }
@@ -146,7 +146,7 @@ static void test_mtu__changes__new_clients_have_the_new_one(void **state) {
     assert_int_equal(path_mtu(&f.clients[0]), IBV_MTU_4096);
     ist_hca_set_mtu(server(), 1, IBV_MTU_1024);
     client_begin(&f.clients[1]);
-    assert_int_equal(f.clients[1].own.mtu_bytes, 1024);
+    assert_int_equal(f.clients[1].own.end.mtu_bytes, 1024);
     assert_int_equal(path_mtu(&f.clients[1]), IBV_MTU_1024);
     put_and_get(&f.clients[1]);
     ist_hca_set_mtu(server(), 1, IBV_MTU_4096);
@@ -444,10 +444,10 @@ static void test_event__address_changes__new_clients_hear_of_the_new_one(void **
                                     .type = IBV_GID_TYPE_ROCE_V2,
                                     .ifindex = 1};
     const uint8_t before[IST_GID_LENGTH] = {[10] = 0xff, [11] = 0xff, 10, 0, 0, 1};
-    assert_memory_equal(f.clients[0].own.gid, before, IST_GID_LENGTH);
+    assert_memory_equal(f.clients[0].own.end.gid, before, IST_GID_LENGTH);
     ist_hca_set_gid(server(), 1, 3, &gid);
     client_begin(&f.clients[2]);
-    assert_memory_equal(f.clients[2].own.gid, gid.gid.raw, IST_GID_LENGTH);
+    assert_memory_equal(f.clients[2].own.end.gid, gid.gid.raw, IST_GID_LENGTH);
     put_and_get(&f.clients[2]);
     client_request(&f.clients[0], IST_OP_GET, 3, &(struct place){"k1", 0, 30000}, 1);
     client_request(&f.clients[1], IST_OP_GET, 3, &(struct place){"k1", 0, 30000}, 1);

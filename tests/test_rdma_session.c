@@ -359,14 +359,14 @@ static void say_connect(struct bytes *out, uint64_t id, const struct ist_endpoin
 
 static void test_connect__over_a_stream__asked_of_the_edge_and_answered(void **state) {
     (void)state;
-    const struct ist_endpoint client = {.queue_pair = 0xffffff,
-                                        .packet_number = 5,
-                                        .gid = {1, [15] = 2},
-                                        .lid = 0xffff,
-                                        .mtu_bytes = 4096,
-                                        .reads = 16,
-                                        .messages = 32,
-                                        .message_bytes = 4096};
+    const struct ist_endpoint client = {.end = {.number = 0xffffff,
+                                                .packet_number = 5,
+                                                .gid = {1, [15] = 2},
+                                                .lid = 0xffff,
+                                                .mtu_bytes = 4096,
+                                                .reads = 16,
+                                                .messages = 32,
+                                                .message_bytes = 4096}};
     struct talk talk;
     talk_begin(&talk);
     struct ist_session *stream = world_open(&talk.world);
@@ -376,8 +376,8 @@ static void test_connect__over_a_stream__asked_of_the_edge_and_answered(void **s
     size_t fed = edge_feed(&talk.world, stream, talk.in.data, talk.in.count);
     assert_true((ist_session_wants(stream) & IST_WANT_CONNECT) != 0);
     assert_int_equal(ist_session_wants(stream) & (IST_WANT_RECV | IST_WANT_COPY), 0);
-    assert_memory_equal(ist_session_peer(stream), &client, sizeof(client));
-    const struct ist_endpoint own = {.queue_pair = 77, .messages = 1};
+    assert_same_endpoint(ist_session_peer(stream), &client);
+    const struct ist_endpoint own = {.end = {.number = 77, .messages = 1}};
     ist_session_connected(stream, &own, talk.world.now_ns);
     world_check(&talk.world);
     edge_feed(&talk.world, stream, talk.in.data + fed, talk.in.count - fed);
@@ -394,7 +394,7 @@ static void test_connect__over_a_stream__asked_of_the_edge_and_answered(void **s
     assert_int_equal(ist_codec_decode_endpoint(
                          ist_span_of(talk.out.data + at + IST_FRAME_BYTES, frame.body_bytes), &heard),
                      IST_OK);
-    assert_memory_equal(&heard, &own, sizeof(own));
+    assert_same_endpoint(&heard, &own);
     at += IST_FRAME_BYTES + frame.body_bytes;
     assert_int_equal(ist_frame_decode(ist_span_of(talk.out.data + at, talk.out.count - at), &frame),
                      IST_OK);
@@ -405,14 +405,15 @@ static void test_connect__over_a_stream__asked_of_the_edge_and_answered(void **s
 
 static void test_endpoint__out_of_range_or_cut__protocol(void **state) {
     (void)state;
-    const struct ist_endpoint good = {.queue_pair = 1, .gid = {1}, .messages = 3};
+    const struct ist_endpoint good = {.end = {.number = 1, .gid = {1}, .messages = 3}};
     uint8_t body[IST_CODEC_ENDPOINT_BYTES];
     size_t written;
     struct ist_endpoint heard;
     assert_int_equal(ist_codec_encode_endpoint(&good, body, sizeof(body), &written), IST_OK);
     assert_int_equal(ist_codec_decode_endpoint(ist_span_of(body, written), &heard), IST_OK);
     assert_int_equal(ist_codec_decode_endpoint(ist_span_of(body, written - 1), &heard), IST_PROTOCOL);
-    const struct ist_endpoint wrong[] = {{.queue_pair = 0x1000000}, {.packet_number = 0x1000000}};
+    const struct ist_endpoint wrong[] = {{.end = {.number = 0x1000000}},
+                                         {.end = {.packet_number = 0x1000000}}};
     for (size_t i = 0; i < 2; i++) {
         assert_int_equal(ist_codec_encode_endpoint(&wrong[i], body, sizeof(body), &written), IST_OK);
         assert_int_equal(ist_codec_decode_endpoint(ist_span_of(body, written), &heard), IST_PROTOCOL);

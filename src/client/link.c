@@ -150,21 +150,6 @@ static enum ist_status make_queue_pair(struct ist_link *link, const uint8_t *pee
     return ist_queue_pair_new(&config, &link->queue_pair);
 }
 
-static void endpoint_of(const struct ist_queue_pair *queue_pair, struct ist_endpoint *endpoint) {
-    struct ist_queue_pair_end end;
-    ist_queue_pair_end(queue_pair, &end);
-    *endpoint = (struct ist_endpoint){
-        .queue_pair = end.number,
-        .packet_number = end.packet_number,
-        .lid = end.lid,
-        .mtu_bytes = end.mtu_bytes,
-        .reads = end.reads,
-        .messages = end.messages,
-        .message_bytes = end.message_bytes,
-    };
-    memcpy(endpoint->gid, end.gid, sizeof(endpoint->gid));
-}
-
 enum ist_status ist_link_open(struct ist_link *link, const uint8_t *peer, struct ist_endpoint *own) {
     IST_ASSERT(link->queue_pair == NULL && link->completion == NULL);
     link->why[0] = '\0';
@@ -184,29 +169,20 @@ enum ist_status ist_link_open(struct ist_link *link, const uint8_t *peer, struct
         return status;
     }
     link->queue_pair_generation++;
-    endpoint_of(link->queue_pair, own);
+    *own = (struct ist_endpoint){.status = IST_OK};
+    ist_queue_pair_end(link->queue_pair, &own->end);
     return IST_OK;
 }
 
 enum ist_status ist_link_connect(struct ist_link *link, const struct ist_endpoint *peer) {
-    struct ist_queue_pair_end end = {
-        .number = peer->queue_pair,
-        .packet_number = peer->packet_number,
-        .lid = peer->lid,
-        .mtu_bytes = peer->mtu_bytes,
-        .reads = peer->reads,
-        .messages = peer->messages,
-        .message_bytes = peer->message_bytes,
-    };
-    memcpy(end.gid, peer->gid, sizeof(end.gid));
     link->why[0] = '\0';
     forget_told(link);
-    link->peer = end;
-    if (!ist_queue_pair_end_is_valid(link->device, &end)) {
+    link->peer = peer->end;
+    if (!ist_queue_pair_end_is_valid(link->device, &link->peer)) {
         ist_link_close(link);
         return fail(link, IST_DEVICE, "the server's queue pair cannot be");
     }
-    if (ist_reacher_start(link->queue_pair, &end, link->alloc, &link->reacher) != IST_OK) {
+    if (ist_reacher_start(link->queue_pair, &link->peer, link->alloc, &link->reacher) != IST_OK) {
         ist_link_close(link);
         return fail(link, IST_NO_MEMORY, "no thread to connect the queue pair");
     }

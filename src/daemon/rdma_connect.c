@@ -9,34 +9,6 @@
 
 #define UINT24_MAX 0xffffffu
 
-static struct ist_queue_pair_end end_of(const struct ist_endpoint *endpoint) {
-    struct ist_queue_pair_end end = {
-        .number = endpoint->queue_pair,
-        .packet_number = endpoint->packet_number,
-        .lid = endpoint->lid,
-        .mtu_bytes = endpoint->mtu_bytes,
-        .reads = endpoint->reads,
-        .messages = endpoint->messages,
-        .message_bytes = endpoint->message_bytes,
-    };
-    memcpy(end.gid, endpoint->gid, sizeof(end.gid));
-    return end;
-}
-
-static struct ist_endpoint endpoint_of(const struct ist_queue_pair_end *end) {
-    struct ist_endpoint endpoint = {
-        .queue_pair = end->number,
-        .packet_number = end->packet_number,
-        .lid = end->lid,
-        .mtu_bytes = end->mtu_bytes,
-        .reads = end->reads,
-        .messages = end->messages,
-        .message_bytes = end->message_bytes,
-    };
-    memcpy(endpoint.gid, end->gid, sizeof(endpoint.gid));
-    return endpoint;
-}
-
 static enum ist_status make_queue_pair(struct ist_rdma_connection *connection,
                                        const struct ist_queue_pair_end *peer) {
     struct ist_queue_pair_config config = {.completion = connection->rdma->completion,
@@ -83,11 +55,10 @@ no_session:
 enum ist_status ist_rdma_connect(struct ist_rdma *rdma, void *owner, uint64_t id,
                                  const struct ist_endpoint *peer,
                                  struct ist_rdma_connection **connection) {
-    const struct ist_queue_pair_end end = end_of(peer);
     if (rdma->is_down || rdma->is_dead || !ist_registration_is_whole(rdma->config.registration)) {
         return IST_DEVICE;
     }
-    if (!ist_queue_pair_end_is_valid(rdma->config.device, &end)) {
+    if (!ist_queue_pair_end_is_valid(rdma->config.device, &peer->end)) {
         return IST_INVALID;
     }
     struct ist_rdma_connection *new = ist_allocate_zeroed(rdma->config.alloc, 1, sizeof(*new));
@@ -98,7 +69,7 @@ enum ist_status ist_rdma_connect(struct ist_rdma *rdma, void *owner, uint64_t id
     new->rdma = rdma;
     new->owner = owner;
     new->id = id;
-    new->job.peer = end;
+    new->job.peer = peer->end;
     enum ist_status status = make(rdma, id, new);
     if (status != IST_OK) {
         ist_release(rdma->config.alloc, new);
@@ -126,10 +97,8 @@ void ist_rdma_settle(void *context, struct ist_connector_job *job) {
     struct ist_endpoint own = {.status = connection->is_broken ? IST_DEVICE : job->status};
     connection->is_connecting = false;
     if (own.status == IST_OK) {
-        struct ist_queue_pair_end end;
         ist_queue_pair_reached(connection->queue_pair, &job->peer);
-        ist_queue_pair_end(connection->queue_pair, &end);
-        own = endpoint_of(&end);
+        ist_queue_pair_end(connection->queue_pair, &own.end);
         ist_rdma_mark(connection); /* for what has come meanwhile */
     } else {
         connection->owner = NULL; /* this answer is all that it hears */

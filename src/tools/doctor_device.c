@@ -102,17 +102,10 @@ bool ist_doctor_register(struct ist_doctor_walk *walk) {
 }
 
 bool ist_doctor_connect_queue_pair(struct ist_doctor_walk *walk) {
-    struct ist_queue_pair_end server = {.number = walk->server.queue_pair,
-                                        .packet_number = walk->server.packet_number,
-                                        .lid = walk->server.lid,
-                                        .mtu_bytes = walk->server.mtu_bytes,
-                                        .reads = walk->server.reads,
-                                        .messages = walk->server.messages,
-                                        .message_bytes = walk->server.message_bytes};
+    const struct ist_queue_pair_end *server = &walk->server.end;
     char gid[IST_DOCTOR_GID_TEXT_MAX];
-    memcpy(server.gid, walk->server.gid, sizeof(server.gid));
-    ist_doctor_gid_text(server.gid, gid);
-    switch (ist_queue_pair_connect(walk->queue_pair, &server)) {
+    ist_doctor_gid_text(server->gid, gid);
+    switch (ist_queue_pair_connect(walk->queue_pair, server)) {
     case IST_OK: return ist_doctor_done(walk, "ready to send and to receive");
     case IST_PEER:
         return ist_doctor_failed(
@@ -122,7 +115,7 @@ bool ist_doctor_connect_queue_pair(struct ist_doctor_walk *walk) {
             "nobody answers at the server's address %s", gid);
     case IST_INVALID:
         return ist_doctor_failed(walk, "do both ends use the same link type?",
-                                 "the server's end cannot be: GID %s, MTU %u", gid, server.mtu_bytes);
+                                 "the server's end cannot be: GID %s, MTU %u", gid, server->mtu_bytes);
     default:
         return ist_doctor_failed(
             walk, "is there a route to that address? ip route get ADDRESS; dmesg | tail tells more",

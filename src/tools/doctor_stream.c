@@ -164,18 +164,6 @@ bool ist_doctor_hello(struct ist_doctor_walk *walk) {
 
 /* ---- CONNECT ------------------------------------------------------------------------------------------ */
 
-static struct ist_endpoint endpoint_of(const struct ist_queue_pair_end *end) {
-    struct ist_endpoint endpoint = {.queue_pair = end->number,
-                                    .packet_number = end->packet_number,
-                                    .lid = end->lid,
-                                    .mtu_bytes = end->mtu_bytes,
-                                    .reads = end->reads,
-                                    .messages = end->messages,
-                                    .message_bytes = end->message_bytes};
-    memcpy(endpoint.gid, end->gid, sizeof(endpoint.gid));
-    return endpoint;
-}
-
 static bool refused(struct ist_doctor_walk *walk, enum ist_status status,
                     const struct ist_endpoint *own) {
     char gid[IST_DOCTOR_GID_TEXT_MAX];
@@ -188,7 +176,7 @@ static bool refused(struct ist_doctor_walk *walk, enum ist_status status,
             walk,
             "the addresses of the two RDMA interfaces must reach each other: ping -I NETDEV\n"
             "ADDRESS, from there to here; choose others by --hint-gid-index on either side",
-            "from there, nobody answers at %s", ist_doctor_gid_text(own->gid, gid));
+            "from there, nobody answers at %s", ist_doctor_gid_text(own->end.gid, gid));
     case IST_NO_SPACE:
         return ist_doctor_failed(walk, "fewer clients, or a device that has room for more",
                                  "the server has as many queue pairs as it can have");
@@ -199,13 +187,12 @@ static bool refused(struct ist_doctor_walk *walk, enum ist_status status,
 }
 
 bool ist_doctor_ask_for_queue_pair(struct ist_doctor_walk *walk) {
-    struct ist_queue_pair_end end;
+    struct ist_endpoint own = {.status = IST_OK};
     uint8_t body[IST_CODEC_ENDPOINT_BYTES];
     size_t written;
     struct ist_frame frame;
     char gid[IST_DOCTOR_GID_TEXT_MAX];
-    ist_queue_pair_end(walk->queue_pair, &end);
-    const struct ist_endpoint own = endpoint_of(&end);
+    ist_queue_pair_end(walk->queue_pair, &own.end);
     if (ist_codec_encode_endpoint(&own, body, sizeof(body), &written) != IST_OK) {
         return ist_doctor_failed(walk, NULL, "our end does not fit");
     }
@@ -221,6 +208,6 @@ bool ist_doctor_ask_for_queue_pair(struct ist_doctor_walk *walk) {
         return refused(walk, walk->server.status, &own);
     }
     return ist_doctor_done(walk, "the server's end: queue pair %u, GID %s, MTU %u",
-                           walk->server.queue_pair, ist_doctor_gid_text(walk->server.gid, gid),
-                           walk->server.mtu_bytes);
+                           walk->server.end.number, ist_doctor_gid_text(walk->server.end.gid, gid),
+                           walk->server.end.mtu_bytes);
 }

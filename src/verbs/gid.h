@@ -8,7 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IST_GID_LENGTH 16u
+#include "base/queue_pair_end.h"
+
+#define IST_GID_LENGTH IST_GID_BYTES
 
 enum ist_gid_type { IST_GID_INFINIBAND, IST_GID_ROCE_V1, IST_GID_ROCE_V2 };
 

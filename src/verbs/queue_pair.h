@@ -14,20 +14,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/queue_pair_end.h"
 #include "infinistore/status.h"
 #include "verbs/completion.h"
 
 struct ist_queue_pair;
-
-/* One end, as the other has to know it. */
-struct ist_queue_pair_end {
-    uint32_t number, packet_number; /* 24 bits each */
-    uint8_t gid[IST_GID_LENGTH];
-    uint16_t lid;
-    uint32_t mtu_bytes;
-    uint32_t reads; /* that it answers at a time */
-    uint32_t messages, message_bytes;
-};
 
 struct ist_queue_pair_config {
     struct ist_completion *completion; /* borrowed */

@@ -79,18 +79,19 @@ enum ist_status ist_codec_decode_hello_reply(struct ist_span body, struct ist_he
 enum ist_status ist_codec_encode_endpoint(const struct ist_endpoint *endpoint, uint8_t *out,
                                           size_t out_bytes, size_t *written) {
     static const uint8_t nowhere[IST_GID_BYTES];
-    bool has_gid = memcmp(endpoint->gid, nowhere, IST_GID_BYTES) != 0;
-    struct ist_span gid = ist_span_of(endpoint->gid, has_gid ? IST_GID_BYTES : 0);
+    const struct ist_queue_pair_end *end = &endpoint->end;
+    bool has_gid = memcmp(end->gid, nowhere, IST_GID_BYTES) != 0;
+    struct ist_span gid = ist_span_of(end->gid, has_gid ? IST_GID_BYTES : 0);
     ist_wire_Endpoint message = {
         .status = (uint32_t)endpoint->status,
-        .queue_pair = endpoint->queue_pair,
-        .packet_number = endpoint->packet_number,
+        .queue_pair = end->number,
+        .packet_number = end->packet_number,
         .gid = ist_codec_text_callback(&gid),
-        .lid = endpoint->lid,
-        .mtu_bytes = endpoint->mtu_bytes,
-        .reads = endpoint->reads,
-        .messages = endpoint->messages,
-        .message_bytes = endpoint->message_bytes,
+        .lid = end->lid,
+        .mtu_bytes = end->mtu_bytes,
+        .reads = end->reads,
+        .messages = end->messages,
+        .message_bytes = end->message_bytes,
     };
     return ist_codec_encode(ist_wire_Endpoint_fields, &message, out, out_bytes, written);
 }
@@ -105,18 +106,16 @@ enum ist_status ist_codec_decode_endpoint(struct ist_span body, struct ist_endpo
         (gid.bytes != 0 && gid.bytes != IST_GID_BYTES)) {
         return IST_PROTOCOL;
     }
-    *endpoint = (struct ist_endpoint){
-        .status = (enum ist_status)message.status,
-        .queue_pair = message.queue_pair,
-        .packet_number = message.packet_number,
-        .lid = (uint16_t)message.lid,
-        .mtu_bytes = message.mtu_bytes,
-        .reads = message.reads,
-        .messages = message.messages,
-        .message_bytes = message.message_bytes,
-    };
+    *endpoint = (struct ist_endpoint){.status = (enum ist_status)message.status,
+                                      .end = {.number = message.queue_pair,
+                                              .packet_number = message.packet_number,
+                                              .lid = (uint16_t)message.lid,
+                                              .mtu_bytes = message.mtu_bytes,
+                                              .reads = message.reads,
+                                              .messages = message.messages,
+                                              .message_bytes = message.message_bytes}};
     if (gid.bytes > 0) {
-        memcpy(endpoint->gid, gid.data, IST_GID_BYTES);
+        memcpy(endpoint->end.gid, gid.data, IST_GID_BYTES);
     }
     return IST_OK;
 }

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/queue_pair_end.h"
 #include "base/span.h"
 #include "infinistore/limits.h"
 #include "infinistore/status.h"
@@ -36,17 +37,9 @@ enum ist_status ist_codec_encode_hello_reply(const struct ist_hello_reply *reply
 enum ist_status ist_codec_decode_hello_reply(struct ist_span body, struct ist_hello_reply *reply);
 
 /* CONNECT, request and reply: one end of a reliable-connected queue pair, and what it has room for. */
-#define IST_GID_BYTES 16u
 struct ist_endpoint {
-    enum ist_status status; /* of a reply; not OK: the rest is empty */
-    uint32_t queue_pair;    /* its number, 24 bits */
-    uint32_t packet_number; /* of the first packet that it sends, 24 bits */
-    uint8_t gid[IST_GID_BYTES];
-    uint16_t lid;       /* 0 on Ethernet */
-    uint32_t mtu_bytes; /* of a path, at most */
-    uint32_t reads;     /* RDMA READs of the peer that it answers at a time */
-    uint32_t messages;  /* receive buffers that wait for the peer: its credits to begin with */
-    uint32_t message_bytes;
+    enum ist_status status;        /* of a reply */
+    struct ist_queue_pair_end end; /* not OK: zeroes */
 };
 #define IST_CODEC_ENDPOINT_BYTES 80u /* upper bound of the encoded message */
 
