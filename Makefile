@@ -34,8 +34,8 @@ STORE := runs pool slab index evict store
 WIRE := frame codec codec_keys codec_parts
 ENGINE := deadline engine get inbox outbox put request session stats transfer
 VERBS := completion device gid gid_table memory queue_pair survey
-CLIENT := attempt client connection driver endpoint exchange handshake link metrics reacher receive regions remote reply request \
-          resolver stage upgrade wakeup
+CLIENT := attempt baton client connection driver endpoint exchange handshake link metrics reacher receive regions remote reply \
+          request resolver stage upgrade wakeup
 WORKLOAD := block_key content generator model source trace unlimited unpack
 DAEMON := admin announce bind config control listener log_sink loop machine main memory option pages
 DAEMON += connector heap nic rdma rdma_connect rdma_connection registration routes selftest tcp token upkeep

@@ -1,7 +1,6 @@
 #include "client/driver.h"
 
 #include <poll.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -12,50 +11,6 @@
 
 #define TURNS_MAX 64u /* of one call of ist_client_process() */
 #define LOOKS 16u     /* for a message, before others get the CPU */
-
-/* ---- the lock ------------------------------------------------------------------------------------------- */
-
-static void lock(struct ist_driver *driver) {
-    atomic_fetch_add(&driver->wanting, 1);
-    pthread_mutex_lock(&driver->lock);
-    atomic_fetch_sub(&driver->wanting, 1);
-}
-
-static void unlock(struct ist_driver *driver) {
-    pthread_mutex_unlock(&driver->lock);
-}
-
-/* If it is a follower it wants the lock from now on. */
-static void call_on(struct ist_driver *driver, struct ist_waiter *waiter) {
-    if (waiter->sleeps) {
-        waiter->sleeps = false;
-        atomic_fetch_add(&driver->wanting, 1);
-        pthread_cond_signal(&waiter->turn);
-    }
-}
-
-static void sleep_until_called(struct ist_driver *driver, struct ist_waiter *waiter) {
-    waiter->sleeps = true;
-    pthread_cond_wait(&waiter->turn, &driver->lock);
-    if (waiter->sleeps) {
-        waiter->sleeps = false; /* woken by nobody */
-    } else {
-        atomic_fetch_sub(&driver->wanting, 1);
-    }
-}
-
-/* Others get the CPU, where it is shared; and the lock, if they want it, before it is taken again: who only unlocks and
- * locks is always faster than a thread that must be woken for it. Returns the time. */
-static uint64_t give_way(struct ist_driver *driver, uint64_t until_ns) {
-    uint64_t now_ns;
-    unlock(driver);
-    do {
-        sched_yield();
-        now_ns = ist_client_now_ns();
-    } while (atomic_load(&driver->wanting) > 0 && now_ns < until_ns);
-    lock(driver);
-    return now_ns;
-}
 
 /* ---- those who wait elsewhere --------------------------------------------------------------------------- */
 
@@ -92,18 +47,18 @@ enum ist_status ist_driver_init(struct ist_driver *driver, struct ist_endpoints 
     if (!ist_wakeup_open(&driver->wakeup)) {
         return IST_NO_MEMORY;
     }
-    if (pthread_mutex_init(&driver->lock, NULL) != 0) {
+    if (!ist_baton_init(&driver->baton)) {
         goto close_wakeup;
     }
     driver->config.connection.closing = ist_wakeup_forget;
     driver->config.connection.closing_arg = &driver->wakeup;
     if (ist_connection_init(&driver->connection, endpoints, &driver->config.connection) != IST_OK) {
-        goto destroy_lock;
+        goto end_baton;
     }
     return IST_OK;
 
-destroy_lock:
-    pthread_mutex_destroy(&driver->lock);
+end_baton:
+    ist_baton_fini(&driver->baton);
 close_wakeup:
     ist_wakeup_close(&driver->wakeup);
     return IST_NO_MEMORY;
@@ -112,21 +67,21 @@ close_wakeup:
 static size_t run_callbacks(struct ist_driver *driver, struct ist_waiter *leading);
 
 void ist_driver_fini(struct ist_driver *driver) {
-    lock(driver);
+    ist_baton_take(&driver->baton);
     IST_ASSERT(driver->leader == NULL && driver->first_follower == NULL && !driver->calling);
     driver->ending = true;
     ist_connection_close(&driver->connection, IST_PEER);
     settle(driver);
     (void)run_callbacks(driver, NULL);
     IST_ASSERT(driver->first_fresh == NULL);
-    unlock(driver);
+    ist_baton_give(&driver->baton);
     ist_connection_fini(&driver->connection);
-    pthread_mutex_destroy(&driver->lock);
+    ist_baton_fini(&driver->baton);
     ist_wakeup_close(&driver->wakeup);
 }
 
 void ist_driver_leave(struct ist_driver *driver) {
-    if (pthread_mutex_trylock(&driver->lock) != 0) {
+    if (!ist_baton_try(&driver->baton)) {
         return; /* a thread of the parent's was at work at the fork(): nobody knows what is open */
     }
     if (driver->connection.fd >= 0) {
@@ -153,7 +108,7 @@ static void wake_leader(struct ist_driver *driver) {
 static void wake_waiter(struct ist_driver *driver, struct ist_waiter *waiter, enum ist_status status) {
     waiter->status = status;
     waiter->done = true;
-    call_on(driver, waiter);
+    ist_sleeper_call(&waiter->sleeper, &driver->baton);
 }
 
 /* Takes what the exchange has done: blocking calls learn of it, callbacks become due. */
@@ -183,9 +138,9 @@ static void warn(struct ist_driver *driver) {
     snprintf(line, sizeof(line), "infinistore: no RDMA, using TCP: %s", driver->connection.why_tcp);
     driver->connection.warning_is_due = false;
     if (driver->config.warn != NULL) {
-        unlock(driver);
+        ist_baton_give(&driver->baton);
         driver->config.warn(driver->config.warn_arg, line);
-        lock(driver);
+        ist_baton_take(&driver->baton);
     }
 }
 
@@ -193,7 +148,7 @@ static void warn(struct ist_driver *driver) {
 static void step_down(struct ist_driver *driver) {
     driver->leader = NULL;
     if (driver->first_follower != NULL) {
-        call_on(driver, driver->first_follower);
+        ist_sleeper_call(&driver->first_follower->sleeper, &driver->baton);
     } else if (driver->asynchronous > 0) {
         arm(driver, ist_client_now_ns());
     }
@@ -227,9 +182,9 @@ static size_t run_callbacks(struct ist_driver *driver, struct ist_waiter *leadin
         driver->in_flight--;
         driver->asynchronous--;
         count++;
-        unlock(driver);
+        ist_baton_give(&driver->baton);
         done(arg, status);
-        lock(driver);
+        ist_baton_take(&driver->baton);
     }
     driver->calling = false;
     return count;
@@ -289,13 +244,13 @@ static enum ist_status submit(struct ist_driver *driver, struct ist_request *req
 enum ist_status ist_driver_submit(struct ist_driver *driver, struct ist_request *request,
                                   uint64_t timeout_ns) {
     uint64_t now_ns = 0;
-    lock(driver);
+    ist_baton_take(&driver->baton);
     enum ist_status status = submit(driver, request, timeout_ns, &now_ns);
     if (status == IST_OK && !is_caller(driver)) {
         arm(driver, now_ns);
         wake_leader(driver);
     }
-    unlock(driver);
+    ist_baton_give(&driver->baton);
     return status;
 }
 
@@ -348,7 +303,7 @@ static void look_ready(const struct ist_driver *driver, short ready[IST_SOURCES]
 }
 
 size_t ist_driver_process(struct ist_driver *driver) {
-    lock(driver);
+    ist_baton_take(&driver->baton);
     size_t count = 0;
     if (!is_caller(driver)) {
         ist_wakeup_clear_event(&driver->wakeup);
@@ -365,7 +320,7 @@ size_t ist_driver_process(struct ist_driver *driver) {
         arm(driver, now_ns);
         wake_leader(driver);
     }
-    unlock(driver);
+    ist_baton_give(&driver->baton);
     return count;
 }
 
@@ -379,8 +334,8 @@ static bool spin(struct ist_driver *driver, uint64_t *now_ns) {
         for (unsigned i = 0; i < LOOKS && !moved; i++) {
             moved = ist_connection_spin(&driver->connection, *now_ns);
         }
-        if (!moved || atomic_load(&driver->wanting) > 0) {
-            *now_ns = give_way(driver, until_ns); /* others may submit */
+        if (!moved || ist_baton_is_wanted(&driver->baton)) {
+            *now_ns = ist_baton_give_way(&driver->baton, until_ns); /* others may submit */
         }
         moved = moved || (driver->leader != NULL && driver->leader->done) ||
                 (driver->first_due != NULL && !driver->calling);
@@ -410,9 +365,9 @@ static void wait_ready(struct ist_driver *driver, short ready[IST_SOURCES], uint
     driver->waiting_events = polled[IST_SOURCE_SOCKET].events;
     driver->waiting_until_ns = until_ns;
     driver->waiting = true;
-    unlock(driver);
+    ist_baton_give(&driver->baton);
     int count = ppoll(polled, IST_SOURCES + 1, until_ns == IST_NO_DEADLINE_NS ? NULL : &timeout, NULL);
-    lock(driver);
+    ist_baton_take(&driver->baton);
     driver->waiting = false;
     if (count > 0 && polled[IST_SOURCES].revents != 0) {
         ist_wakeup_clear_event(&driver->wakeup);
@@ -445,7 +400,7 @@ static void follow(struct ist_driver *driver, struct ist_waiter *waiter) {
         waiter->next->previous = waiter;
     }
     driver->first_follower = waiter;
-    sleep_until_called(driver, waiter);
+    ist_sleeper_wait(&waiter->sleeper, &driver->baton);
     *(waiter->previous == NULL ? &driver->first_follower : &waiter->previous->next) = waiter->next;
     if (waiter->next != NULL) {
         waiter->next->previous = waiter->previous;
@@ -465,7 +420,7 @@ static void wait_until_done(struct ist_driver *driver, struct ist_waiter *waiter
     /* Also when it did not lead: it may have been called to, and have been done meanwhile. */
     if (driver->leader == NULL) {
         if (driver->first_follower != NULL) {
-            call_on(driver, driver->first_follower);
+            ist_sleeper_call(&driver->first_follower->sleeper, &driver->baton);
         }
         if (driver->asynchronous > 0) {
             arm(driver, now_ns);
@@ -475,24 +430,24 @@ static void wait_until_done(struct ist_driver *driver, struct ist_waiter *waiter
 
 enum ist_status ist_driver_call(struct ist_driver *driver, struct ist_request *request,
                                 uint64_t timeout_ns) {
-    struct ist_waiter waiter = {.turn = PTHREAD_COND_INITIALIZER};
+    struct ist_waiter waiter = {.sleeper = IST_SLEEPER_INITIALIZER};
     uint64_t now_ns = 0;
     request->done = NULL;
     request->arg = &waiter;
-    lock(driver);
+    ist_baton_take(&driver->baton);
     enum ist_status status = submit(driver, request, timeout_ns, &now_ns);
     if (status == IST_OK) {
         wake_leader(driver);
         wait_until_done(driver, &waiter, now_ns);
         status = waiter.status;
     }
-    unlock(driver);
+    ist_baton_give(&driver->baton);
     return status;
 }
 
 enum ist_status ist_driver_connect(struct ist_driver *driver) {
     struct ist_connection *connection = &driver->connection;
-    lock(driver);
+    ist_baton_take(&driver->baton);
     uint64_t now_ns = ist_client_now_ns();
     ist_connection_open(connection, now_ns);
     while (connection->state != IST_CONNECTION_IDLE && connection->state != IST_CONNECTION_OPEN) {
@@ -505,37 +460,37 @@ enum ist_status ist_driver_connect(struct ist_driver *driver) {
     if (is_open) {
         arm(driver, now_ns);
     }
-    unlock(driver);
+    ist_baton_give(&driver->baton);
     return is_open ? IST_OK : connection->failure;
 }
 
 uint64_t ist_driver_incarnation(struct ist_driver *driver) {
-    lock(driver);
+    ist_baton_take(&driver->baton);
     uint64_t incarnation = ist_exchange_incarnation(driver->connection.exchange);
-    unlock(driver);
+    ist_baton_give(&driver->baton);
     return incarnation;
 }
 
 bool ist_driver_is_remote(struct ist_driver *driver) {
-    lock(driver);
+    ist_baton_take(&driver->baton);
     bool is_remote = ist_connection_is_remote(&driver->connection);
-    unlock(driver);
+    ist_baton_give(&driver->baton);
     return is_remote;
 }
 
 void ist_driver_endpoint(struct ist_driver *driver, char *text, size_t text_bytes) {
-    lock(driver);
+    ist_baton_take(&driver->baton);
     const struct ist_connection *connection = &driver->connection;
     bool is_open = connection->state == IST_CONNECTION_OPEN;
     snprintf(text, text_bytes, "%s",
              is_open ? connection->endpoints.items[connection->endpoint].text : "");
-    unlock(driver);
+    ist_baton_give(&driver->baton);
 }
 
 void ist_driver_why_tcp(struct ist_driver *driver, char *why, size_t why_bytes) {
-    lock(driver);
+    ist_baton_take(&driver->baton);
     snprintf(why, why_bytes, "%s", driver->connection.why_tcp);
-    unlock(driver);
+    ist_baton_give(&driver->baton);
 }
 
 /* ---- memory -------------------------------------------------------------------------------------------- */
@@ -550,9 +505,9 @@ static enum ist_status try_register(struct ist_driver *driver, const struct ist_
     }
     struct ist_device_share *share = ist_link_share(link);
     if (share != NULL) {
-        unlock(driver);
+        ist_baton_give(&driver->baton);
         status = ist_regions_register(share->device, source, &region);
-        lock(driver);
+        ist_baton_take(&driver->baton);
     }
     bool is_needed = status == IST_OK && share == link->share;
     if (share != link->share) {
@@ -572,18 +527,18 @@ static enum ist_status try_register(struct ist_driver *driver, const struct ist_
 
 enum ist_status ist_driver_register(struct ist_driver *driver, const struct ist_region_source *source) {
     enum ist_status status;
-    lock(driver);
+    ist_baton_take(&driver->baton);
     do {
         status = try_register(driver, source);
     } while (status == IST_AGAIN);
-    unlock(driver);
+    ist_baton_give(&driver->baton);
     return status;
 }
 
 enum ist_status ist_driver_unregister(struct ist_driver *driver, uint64_t address, uint64_t bytes) {
     struct ist_connection *connection = &driver->connection;
     struct ist_regions *regions = &connection->link.regions;
-    lock(driver);
+    ist_baton_take(&driver->baton);
     if (ist_regions_is_last(regions, address, bytes) &&
         ist_exchange_uses(connection->exchange, address, bytes)) {
         ist_connection_close(connection, IST_PEER);
@@ -592,13 +547,13 @@ enum ist_status ist_driver_unregister(struct ist_driver *driver, uint64_t addres
         wake_leader(driver);
     }
     enum ist_status status = ist_regions_remove(regions, address, bytes);
-    unlock(driver);
+    ist_baton_give(&driver->baton);
     return status;
 }
 
 size_t ist_driver_in_flight(struct ist_driver *driver) {
-    lock(driver);
+    ist_baton_take(&driver->baton);
     size_t in_flight = driver->in_flight;
-    unlock(driver);
+    ist_baton_give(&driver->baton);
     return in_flight;
 }

@@ -1,4 +1,4 @@
-/* Who works for a client, and when. One mutex guards everything; it is never held while waiting or while a callback
+/* Who works for a client, and when. One mutex, the baton, guards everything; it is never held while waiting or while a callback
  * runs.
  *
  * Of the threads in blocking calls one leads: it waits for the socket and does what there is to do, for all.
@@ -13,19 +13,18 @@
 #define IST_CLIENT_DRIVER_H
 
 #include <pthread.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "client/baton.h"
 #include "client/connection.h"
 #include "client/wakeup.h"
 
 /* A blocking call. On its thread's stack. */
 struct ist_waiter {
     struct ist_waiter *next, *previous; /* of those that follow */
-    pthread_cond_t turn;
-    bool sleeps; /* follows, and was not called yet */
+    struct ist_sleeper sleeper;         /* while it follows */
     bool done;
     enum ist_status status;
 };
@@ -39,8 +38,7 @@ struct ist_driver_config {
 
 struct ist_driver {
     struct ist_driver_config config;
-    pthread_mutex_t lock;
-    atomic_uint wanting; /* threads that wait for the lock, or are on their way to it */
+    struct ist_baton baton;
     struct ist_connection connection;
     bool ending; /* nothing is accepted any more */
 
