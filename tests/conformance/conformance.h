@@ -100,15 +100,16 @@ void post_receive(struct link *link, int side, uint64_t id, uint64_t at, uint32_
 
 /* Waits for it. */
 struct ibv_wc next_completion(struct ibv_cq *cq);
-struct ibv_wc expect(struct ibv_cq *cq, uint64_t id, enum ibv_wc_status status);
+struct ibv_wc assert_completion(struct ibv_cq *cq, uint64_t id, enum ibv_wc_status status);
 /* Same, but `name` may be a known deviation; then it says so. */
-struct ibv_wc expect_case(struct ibv_cq *cq, uint64_t id, enum ibv_wc_status status, const char *name);
+struct ibv_wc assert_completion_of(struct ibv_cq *cq, uint64_t id, enum ibv_wc_status status,
+                                   const char *name);
 /* A request behind all others that works or is flushed: when it is over, so are they. Nothing else may come. */
-void expect_nothing_before(struct link *link, int side, enum ibv_wc_status status);
-/* Waits for this asynchronous event; others are passed over. `name` as in expect_case(), or NULL. */
-void expect_async(struct ibv_context *context, enum ibv_event_type type, const char *name);
+void assert_nothing_before(struct link *link, int side, enum ibv_wc_status status);
+/* Waits for this asynchronous event; others are passed over. `name` as in assert_completion_of(), or NULL. */
+void assert_async(struct ibv_context *context, enum ibv_event_type type, const char *name);
 /* Waits until it is in this state by itself. */
-void expect_state(struct ibv_qp *qp, enum ibv_qp_state state);
+void assert_state(struct ibv_qp *qp, enum ibv_qp_state state);
 /* Waits for an event of the channel, acknowledges it. */
 struct ibv_cq *next_event(struct end *end);
 bool has_event(struct end *end);

@@ -298,7 +298,8 @@ struct ibv_wc next_completion(struct ibv_cq *cq) {
     }
 }
 
-struct ibv_wc expect_case(struct ibv_cq *cq, uint64_t id, enum ibv_wc_status status, const char *name) {
+struct ibv_wc assert_completion_of(struct ibv_cq *cq, uint64_t id, enum ibv_wc_status status,
+                                   const char *name) {
     struct ibv_wc wc = next_completion(cq);
     assert_int_equal(wc.wr_id, id);
     if (wc.status != status && name != NULL && is_known_deviation(place.kind, name, wc.status)) {
@@ -310,16 +311,16 @@ struct ibv_wc expect_case(struct ibv_cq *cq, uint64_t id, enum ibv_wc_status sta
     return wc;
 }
 
-struct ibv_wc expect(struct ibv_cq *cq, uint64_t id, enum ibv_wc_status status) {
-    return expect_case(cq, id, status, NULL);
+struct ibv_wc assert_completion(struct ibv_cq *cq, uint64_t id, enum ibv_wc_status status) {
+    return assert_completion_of(cq, id, status, NULL);
 }
 
-void expect_nothing_before(struct link *link, int side, enum ibv_wc_status status) {
+void assert_nothing_before(struct link *link, int side, enum ibv_wc_status status) {
     post(link, side, (struct work){IBV_WR_RDMA_WRITE, .id = LAST_ID, .flags = IBV_SEND_SIGNALED});
-    expect(link->end[side].send_cq, LAST_ID, status);
+    assert_completion(link->end[side].send_cq, LAST_ID, status);
 }
 
-void expect_state(struct ibv_qp *qp, enum ibv_qp_state state) {
+void assert_state(struct ibv_qp *qp, enum ibv_qp_state state) {
     uint64_t end = now_ms() + WAIT_MS;
     while (state_of(qp) != state) {
         assert_true(now_ms() < end);
@@ -327,7 +328,7 @@ void expect_state(struct ibv_qp *qp, enum ibv_qp_state state) {
     }
 }
 
-void expect_async(struct ibv_context *context, enum ibv_event_type type, const char *name) {
+void assert_async(struct ibv_context *context, enum ibv_event_type type, const char *name) {
     bool may_lack = name != NULL && is_known_deviation(place.kind, name, NOTHING_COMES);
     uint64_t end = now_ms() + (may_lack ? GRACE_MS : WAIT_MS);
     for (;;) {

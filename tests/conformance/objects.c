@@ -37,14 +37,14 @@ static void write_once(uint64_t id) {
 static void test_cq_event__armed__fires_once_for_a_new_completion(void **state) {
     (void)state;
     write_once(1);
-    expect(l.end[0].send_cq, 1, IBV_WC_SUCCESS);
+    assert_completion(l.end[0].send_cq, 1, IBV_WC_SUCCESS);
     assert_false(has_event(&l.end[0])); /* was not armed */
     assert_int_equal(ibv_req_notify_cq(l.end[0].send_cq, 0), 0);
     write_once(2);
     assert_ptr_equal(next_event(&l.end[0]), l.end[0].send_cq);
-    expect(l.end[0].send_cq, 2, IBV_WC_SUCCESS);
+    assert_completion(l.end[0].send_cq, 2, IBV_WC_SUCCESS);
     write_once(3);
-    expect(l.end[0].send_cq, 3, IBV_WC_SUCCESS);
+    assert_completion(l.end[0].send_cq, 3, IBV_WC_SUCCESS);
     assert_false(has_event(&l.end[0]));
 }
 
@@ -76,14 +76,14 @@ static void test_cq_event__solicited_only__fires_for_a_solicited_message(void **
     post_receive(&l, 1, 2, 0, 10);
     assert_int_equal(ibv_req_notify_cq(l.end[1].recv_cq, 1), 0);
     post(&l, 0, (struct work){IBV_WR_SEND, .id = 3, .bytes = 10, .flags = SIGNALED});
-    expect(l.end[1].recv_cq, 1, IBV_WC_SUCCESS);
+    assert_completion(l.end[1].recv_cq, 1, IBV_WC_SUCCESS);
     assert_false(has_event(&l.end[1]));
     post(&l, 0,
          (struct work){IBV_WR_SEND, .id = 4, .bytes = 10, .flags = SIGNALED | IBV_SEND_SOLICITED});
     assert_ptr_equal(next_event(&l.end[1]), l.end[1].recv_cq);
-    expect(l.end[1].recv_cq, 2, IBV_WC_SUCCESS);
-    expect(l.end[0].send_cq, 3, IBV_WC_SUCCESS);
-    expect(l.end[0].send_cq, 4, IBV_WC_SUCCESS);
+    assert_completion(l.end[1].recv_cq, 2, IBV_WC_SUCCESS);
+    assert_completion(l.end[0].send_cq, 3, IBV_WC_SUCCESS);
+    assert_completion(l.end[0].send_cq, 4, IBV_WC_SUCCESS);
 }
 
 static void test_async_event__none__eagain(void **state) {
@@ -106,10 +106,10 @@ static void test_srq_limit__fewer_left__event(void **state) {
     assert_int_equal(ibv_modify_srq(l.end[1].srq, &attr, IBV_SRQ_LIMIT), 0);
     for (uint64_t i = 0; i < 2; i++) {
         post(&l, 0, (struct work){IBV_WR_SEND, .id = i, .bytes = 10, .flags = SIGNALED});
-        expect(l.end[0].send_cq, i, IBV_WC_SUCCESS);
-        expect(l.end[1].recv_cq, i, IBV_WC_SUCCESS);
+        assert_completion(l.end[0].send_cq, i, IBV_WC_SUCCESS);
+        assert_completion(l.end[1].recv_cq, i, IBV_WC_SUCCESS);
     }
-    expect_async(l.end[1].context, IBV_EVENT_SRQ_LIMIT_REACHED, NULL);
+    assert_async(l.end[1].context, IBV_EVENT_SRQ_LIMIT_REACHED, NULL);
 }
 
 /* ---- queues -------------------------------------------------------------------------------------- */
@@ -152,9 +152,9 @@ static void test_post_send__list_longer_than_the_queue__enomem_at_the_first_too_
     assert_int_equal(ibv_post_send(l.end[0].qp, wr, &bad), ENOMEM);
     assert_true(bad >= &wr[size] && bad < &wr[FAR_TOO_MANY * size]);
     for (uint64_t i = 0; i < (uint64_t)(bad - wr); i++) {
-        expect(l.end[0].send_cq, i, IBV_WC_SUCCESS);
+        assert_completion(l.end[0].send_cq, i, IBV_WC_SUCCESS);
     }
-    expect_nothing_before(&l, 0, IBV_WC_SUCCESS);
+    assert_nothing_before(&l, 0, IBV_WC_SUCCESS);
 }
 
 static void test_post_recv__full__enomem(void **state) {
@@ -182,11 +182,11 @@ static void test_post_send__many_times_the_queue__flows(void **state) {
         }
         post_list(&l, 0, work, 32);
         if (round >= 2) {
-            expect(l.end[0].send_cq, (round - 2) * 32 + 31, IBV_WC_SUCCESS);
+            assert_completion(l.end[0].send_cq, (round - 2) * 32 + 31, IBV_WC_SUCCESS);
         }
     }
-    expect(l.end[0].send_cq, 38 * 32 + 31, IBV_WC_SUCCESS);
-    expect(l.end[0].send_cq, 39 * 32 + 31, IBV_WC_SUCCESS);
+    assert_completion(l.end[0].send_cq, 38 * 32 + 31, IBV_WC_SUCCESS);
+    assert_completion(l.end[0].send_cq, 39 * 32 + 31, IBV_WC_SUCCESS);
 }
 
 /* ---- transitions, life --------------------------------------------------------------------------- */
@@ -214,8 +214,8 @@ static void test_modify_qp__reset_and_again__connects(void **state) {
     for (uint64_t round = 0; round < 5; round++) {
         post_receive(&l, 1, round, 0, 10);
         post(&l, 0, (struct work){IBV_WR_SEND, .id = round, .bytes = 10, .flags = SIGNALED});
-        expect(l.end[1].recv_cq, round, IBV_WC_SUCCESS);
-        expect(l.end[0].send_cq, round, IBV_WC_SUCCESS);
+        assert_completion(l.end[1].recv_cq, round, IBV_WC_SUCCESS);
+        assert_completion(l.end[0].send_cq, round, IBV_WC_SUCCESS);
         for (int i = 0; i < 2; i++) {
             assert_int_equal(to_state(l.end[i].qp, IBV_QPS_RESET), 0);
         }
@@ -255,7 +255,7 @@ static void test_reg_mr__the_same_memory_often__each_a_region_of_its_own(void **
         post(&l, 0,
              (struct work){IBV_WR_RDMA_WRITE, .id = i, .bytes = 100, .to = i * 1000,
                            .rkey = mr[i]->rkey, .flags = SIGNALED});
-        expect(l.end[0].send_cq, i, IBV_WC_SUCCESS);
+        assert_completion(l.end[0].send_cq, i, IBV_WC_SUCCESS);
         assert_memory_equal(l.end[1].buffer + i * 1000, l.end[0].buffer, 100);
         assert_int_equal(ibv_dereg_mr(mr[i]), 0);
     }

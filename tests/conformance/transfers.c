@@ -27,31 +27,31 @@ static int close_link(void **state) {
     return 0;
 }
 
-static void send_and_receive(int side) {
+static void assert_sent_is_received(int side) {
     fill(l.end[side].buffer, 5000, 1);
     post_receive(&l, 1 - side, 1, MIB, 6000);
     post(&l, side, (struct work){IBV_WR_SEND, .id = 2, .bytes = 5000, .flags = SIGNALED});
-    struct ibv_wc wc = expect(l.end[1 - side].recv_cq, 1, IBV_WC_SUCCESS);
+    struct ibv_wc wc = assert_completion(l.end[1 - side].recv_cq, 1, IBV_WC_SUCCESS);
     assert_int_equal(wc.opcode, IBV_WC_RECV);
     assert_int_equal(wc.byte_len, 5000);
     assert_int_equal(wc.qp_num, l.end[1 - side].qp->qp_num);
     assert_int_equal(wc.wc_flags & IBV_WC_WITH_IMM, 0);
     assert_memory_equal(l.end[1 - side].buffer + MIB, l.end[side].buffer, 5000);
-    wc = expect(l.end[side].send_cq, 2, IBV_WC_SUCCESS);
+    wc = assert_completion(l.end[side].send_cq, 2, IBV_WC_SUCCESS);
     assert_int_equal(wc.opcode, IBV_WC_SEND);
     assert_int_equal(wc.qp_num, l.end[side].qp->qp_num);
 }
 
 static void test_send__to_an_srq__both_ways(void **state) {
     (void)state;
-    send_and_receive(0);
-    send_and_receive(1);
+    assert_sent_is_received(0);
+    assert_sent_is_received(1);
 }
 
 static void test_send__to_a_receive_queue__both_ways(void **state) {
     (void)state;
-    send_and_receive(0);
-    send_and_receive(1);
+    assert_sent_is_received(0);
+    assert_sent_is_received(1);
 }
 
 static void test_send_with_immediate__any__arrives_with_it(void **state) {
@@ -60,10 +60,10 @@ static void test_send_with_immediate__any__arrives_with_it(void **state) {
     post(&l, 0,
          (struct work){IBV_WR_SEND_WITH_IMM, .id = 2, .bytes = 10, .immediate = htonl(0xabcd),
                        .flags = SIGNALED});
-    struct ibv_wc wc = expect(l.end[1].recv_cq, 1, IBV_WC_SUCCESS);
+    struct ibv_wc wc = assert_completion(l.end[1].recv_cq, 1, IBV_WC_SUCCESS);
     assert_int_equal(wc.wc_flags & IBV_WC_WITH_IMM, IBV_WC_WITH_IMM);
     assert_int_equal(ntohl(wc.imm_data), 0xabcd);
-    expect(l.end[0].send_cq, 2, IBV_WC_SUCCESS);
+    assert_completion(l.end[0].send_cq, 2, IBV_WC_SUCCESS);
 }
 
 static void test_write_with_immediate__any__takes_a_receive(void **state) {
@@ -73,12 +73,12 @@ static void test_write_with_immediate__any__takes_a_receive(void **state) {
     post(&l, 0,
          (struct work){IBV_WR_RDMA_WRITE_WITH_IMM, .id = 2, .bytes = 9000, .to = 77,
                        .immediate = htonl(5), .flags = SIGNALED});
-    struct ibv_wc wc = expect(l.end[1].recv_cq, 1, IBV_WC_SUCCESS);
+    struct ibv_wc wc = assert_completion(l.end[1].recv_cq, 1, IBV_WC_SUCCESS);
     assert_int_equal(wc.opcode, IBV_WC_RECV_RDMA_WITH_IMM);
     assert_int_equal(wc.byte_len, 9000);
     assert_int_equal(ntohl(wc.imm_data), 5);
     assert_memory_equal(l.end[1].buffer + 77, l.end[0].buffer, 9000);
-    expect(l.end[0].send_cq, 2, IBV_WC_SUCCESS);
+    assert_completion(l.end[0].send_cq, 2, IBV_WC_SUCCESS);
 }
 
 static const uint32_t sizes[] = {1, 3, 255, 256, 1023, 1024, 1025, 4096, 65537, MIB};
@@ -91,7 +91,7 @@ static void test_write__any_size__lands_exactly(void **state) {
         memset(l.end[1].buffer, 0, MIB + 100);
         post(&l, 0,
              (struct work){IBV_WR_RDMA_WRITE, .id = i, .bytes = sizes[i], .to = 5, .flags = SIGNALED});
-        struct ibv_wc wc = expect(l.end[0].send_cq, i, IBV_WC_SUCCESS);
+        struct ibv_wc wc = assert_completion(l.end[0].send_cq, i, IBV_WC_SUCCESS);
         assert_int_equal(wc.opcode, IBV_WC_RDMA_WRITE);
         assert_memory_equal(l.end[1].buffer + 5, l.end[0].buffer, sizes[i]);
         assert_int_equal(l.end[1].buffer[4], 0);
@@ -107,7 +107,7 @@ static void test_read__any_size__fetches_exactly(void **state) {
         post(&l, 0,
              (struct work){IBV_WR_RDMA_READ, .id = i, .bytes = sizes[i], .from = 9, .to = 3,
                            .flags = SIGNALED});
-        struct ibv_wc wc = expect(l.end[0].send_cq, i, IBV_WC_SUCCESS);
+        struct ibv_wc wc = assert_completion(l.end[0].send_cq, i, IBV_WC_SUCCESS);
         assert_int_equal(wc.opcode, IBV_WC_RDMA_READ);
         assert_memory_equal(l.end[0].buffer + 9, l.end[1].buffer + 3, sizes[i]);
         assert_int_equal(l.end[0].buffer[8], 0);
@@ -132,11 +132,11 @@ static void chain(enum ibv_wr_opcode opcode) {
                                     .flags = i == COUNT - 1 ? SIGNALED : 0};
         }
         post_list(&l, 0, work, COUNT);
-        expect(l.end[0].send_cq, round * COUNT + COUNT - 1, IBV_WC_SUCCESS);
+        assert_completion(l.end[0].send_cq, round * COUNT + COUNT - 1, IBV_WC_SUCCESS);
         assert_memory_equal(l.end[0].buffer, l.end[1].buffer, COUNT * BYTES);
         memset(l.end[1 - reader].buffer, 0, COUNT * BYTES);
     }
-    expect_nothing_before(&l, 0, IBV_WC_SUCCESS);
+    assert_nothing_before(&l, 0, IBV_WC_SUCCESS);
 }
 
 static void test_write__chain_with_one_signalled__one_completion_for_all(void **state) {
@@ -162,9 +162,9 @@ static void test_inline__source_reused_at_once__the_old_bytes_arrive(void **stat
         post(&l, 0,
              (struct work){opcodes[i], .id = 2, .bytes = 64, .flags = SIGNALED | IBV_SEND_INLINE});
         memset(l.end[0].buffer, 0xff, 64);
-        expect(l.end[0].send_cq, 2, IBV_WC_SUCCESS);
+        assert_completion(l.end[0].send_cq, 2, IBV_WC_SUCCESS);
         if (opcodes[i] == IBV_WR_SEND) {
-            expect(l.end[1].recv_cq, 1, IBV_WC_SUCCESS);
+            assert_completion(l.end[1].recv_cq, 1, IBV_WC_SUCCESS);
         }
         fill(l.end[0].buffer, 64, 4);
         assert_memory_equal(l.end[1].buffer, l.end[0].buffer, 64);
@@ -176,10 +176,10 @@ static void test_send_and_write__zero_bytes__complete(void **state) {
     post_receive(&l, 1, 1, 0, 0);
     post(&l, 0, (struct work){IBV_WR_SEND, .id = 2, .flags = SIGNALED});
     post(&l, 0, (struct work){IBV_WR_RDMA_WRITE, .id = 3, .flags = SIGNALED});
-    struct ibv_wc wc = expect(l.end[1].recv_cq, 1, IBV_WC_SUCCESS);
+    struct ibv_wc wc = assert_completion(l.end[1].recv_cq, 1, IBV_WC_SUCCESS);
     assert_int_equal(wc.byte_len, 0);
-    expect(l.end[0].send_cq, 2, IBV_WC_SUCCESS);
-    expect(l.end[0].send_cq, 3, IBV_WC_SUCCESS);
+    assert_completion(l.end[0].send_cq, 2, IBV_WC_SUCCESS);
+    assert_completion(l.end[0].send_cq, 3, IBV_WC_SUCCESS);
 }
 
 static void test_send__several_elements__gathered_and_scattered(void **state) {
@@ -199,7 +199,7 @@ static void test_send__several_elements__gathered_and_scattered(void **state) {
     struct ibv_send_wr send = {.wr_id = 2, .sg_list = gather, .num_sge = 3, .opcode = IBV_WR_SEND},
                        *bad;
     assert_int_equal(ibv_post_send(l.end[0].qp, &send, &bad), 0);
-    struct ibv_wc wc = expect(l.end[1].recv_cq, 1, IBV_WC_SUCCESS);
+    struct ibv_wc wc = assert_completion(l.end[1].recv_cq, 1, IBV_WC_SUCCESS);
     assert_int_equal(wc.byte_len, 7000);
     assert_memory_equal(to + 1, from, 3000);
     assert_memory_equal(to + 10000, from + 3000, 2);
@@ -224,10 +224,10 @@ static void test_requests__mixed_and_all_signalled__complete_in_order(void **sta
     }
     post_list(&l, 0, work, COUNT);
     for (uint64_t i = 0; i < COUNT; i++) {
-        expect(l.end[0].send_cq, i, IBV_WC_SUCCESS);
+        assert_completion(l.end[0].send_cq, i, IBV_WC_SUCCESS);
     }
     for (int i = 0; i < sends; i++) {
-        expect(l.end[1].recv_cq, (uint64_t)i, IBV_WC_SUCCESS);
+        assert_completion(l.end[1].recv_cq, (uint64_t)i, IBV_WC_SUCCESS);
     }
 }
 
@@ -241,9 +241,9 @@ static void test_send__fenced_behind_a_read__sends_what_was_read(void **state) {
         post(&l, 0, (struct work){IBV_WR_RDMA_READ, .bytes = 30000});
         post(&l, 0,
              (struct work){IBV_WR_SEND, .id = i, .bytes = 30000, .flags = SIGNALED | IBV_SEND_FENCE});
-        expect(l.end[1].recv_cq, i, IBV_WC_SUCCESS);
+        assert_completion(l.end[1].recv_cq, i, IBV_WC_SUCCESS);
         assert_memory_equal(l.end[1].buffer + MIB, l.end[1].buffer, 30000);
-        expect(l.end[0].send_cq, i, IBV_WC_SUCCESS);
+        assert_completion(l.end[0].send_cq, i, IBV_WC_SUCCESS);
     }
 }
 
@@ -255,9 +255,9 @@ static void test_write__followed_by_a_send__is_there_when_the_message_is(void **
         post_receive(&l, 1, i, MIB, 10);
         post(&l, 0, (struct work){IBV_WR_RDMA_WRITE, .bytes = 100000});
         post(&l, 0, (struct work){IBV_WR_SEND, .id = i, .bytes = 10, .flags = SIGNALED});
-        expect(l.end[1].recv_cq, i, IBV_WC_SUCCESS);
+        assert_completion(l.end[1].recv_cq, i, IBV_WC_SUCCESS);
         assert_memory_equal(l.end[1].buffer, l.end[0].buffer, 100000);
-        expect(l.end[0].send_cq, i, IBV_WC_SUCCESS);
+        assert_completion(l.end[0].send_cq, i, IBV_WC_SUCCESS);
     }
 }
 
@@ -271,17 +271,17 @@ static void test_srq__two_queue_pairs__completions_tell_which(void **state) {
     post_receive(&l, 1, 1, 0, 10);
     post_receive(&l, 1, 2, 0, 10);
     post(&l, 0, (struct work){IBV_WR_SEND, .id = 3, .bytes = 10, .flags = SIGNALED});
-    struct ibv_wc wc = expect(l.end[1].recv_cq, 1, IBV_WC_SUCCESS);
+    struct ibv_wc wc = assert_completion(l.end[1].recv_cq, 1, IBV_WC_SUCCESS);
     assert_int_equal(wc.qp_num, l.end[1].qp->qp_num);
-    expect(l.end[0].send_cq, 3, IBV_WC_SUCCESS);
+    assert_completion(l.end[0].send_cq, 3, IBV_WC_SUCCESS);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(ibv_destroy_qp(l.end[i].qp), 0);
         l.end[i].qp = first[i];
     }
     post(&l, 0, (struct work){IBV_WR_SEND, .id = 4, .bytes = 10, .flags = SIGNALED});
-    wc = expect(l.end[1].recv_cq, 2, IBV_WC_SUCCESS);
+    wc = assert_completion(l.end[1].recv_cq, 2, IBV_WC_SUCCESS);
     assert_int_equal(wc.qp_num, first[1]->qp_num);
-    expect(l.end[0].send_cq, 4, IBV_WC_SUCCESS);
+    assert_completion(l.end[0].send_cq, 4, IBV_WC_SUCCESS);
 }
 
 static void test_receiver_not_ready__rnr_retry_7__waits_for_the_receive(void **state) {
@@ -291,8 +291,8 @@ static void test_receiver_not_ready__rnr_retry_7__waits_for_the_receive(void **s
     struct ibv_wc wc;
     assert_int_equal(ibv_poll_cq(l.end[0].send_cq, 1, &wc), 0);
     post_receive(&l, 1, 1, MIB, 100);
-    expect(l.end[1].recv_cq, 1, IBV_WC_SUCCESS);
-    expect(l.end[0].send_cq, 2, IBV_WC_SUCCESS);
+    assert_completion(l.end[1].recv_cq, 1, IBV_WC_SUCCESS);
+    assert_completion(l.end[0].send_cq, 2, IBV_WC_SUCCESS);
     assert_memory_equal(l.end[1].buffer + MIB, l.end[0].buffer, 100);
 }
 
